@@ -1,0 +1,40 @@
+# Each target sets up what it needs: a virtual environment in .venv with the versions of constraints.txt.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.matches
+# The environment is reused as long as neither the lock nor the project's own list of needs has changed.
+WANTED := $(shell cat constraints.txt pyproject.toml | cksum | tr ' ' '-')
+
+.PHONY: setup demo test lint bench check-slow clean
+
+setup:
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then \
+	    set -e; \
+	    [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
+	    echo "setting up $(VENV) (about 6 GB, some minutes the first time)"; \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	        --constraint constraints.txt --editable '.[all,test,peers]'; \
+	    echo "$(WANTED)" > $(STAMP); \
+	fi
+
+demo: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tests/imports.py
+
+bench: setup
+	$(BIN)/python bench/step.py
+
+check-slow: setup
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+clean:
+	rm -rf $(VENV)

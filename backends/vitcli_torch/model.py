@@ -1,0 +1,181 @@
+"""The forward pass for a BATCH, since the fused kernels want one. `vitcli_jax/model.py` is its twin.
+
+Letters: B batch, S image side, C channels, P patch side, G patches along a side, N tokens, D embed, H heads,
+K head dim. Parameters are a flat map of name to tensor (`vitcli.core.parameters`); a bias that is not there is
+not added. The dtype of the parameters is that of the computation; softmax and the statistics of LayerNorm are
+float32 or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vitcli.core.bits import Place, site
+from vitcli.core.positions import sincos2d
+from vitcli.core.spec import Activation, ModelSpec
+from vitcli_torch.bits import Noise, drop_path, dropout
+
+Params = Mapping[str, Tensor]
+
+
+def forward(params: Params, images: Tensor, spec: ModelSpec, noise: Noise | None = None) -> Tensor:
+    """Returns the logits (B, classes) of normalised images (B, C, S, S); `noise` turns dropout on."""
+    tokens = embed(params, images, spec)  # (B, N, D)
+    tokens = dropout(tokens, spec.drop.embedding, noise, site(0, Place.EMBEDDING))
+    if spec.norm.before_blocks:
+        tokens = layer_norm(params, "norm_pre", tokens, spec)
+    for index in range(spec.depth):
+        tokens = block(params, index, tokens, spec, noise)
+    return head(params, tokens, spec)
+
+
+def embed(params: Params, images: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns the tokens (B, N, D) of images: class token, registers, patches, with positions."""
+    B, G, P = images.shape[0], spec.grid, spec.patch_size
+    patches = (
+        images.reshape(B, -1, G, P, G, P).permute(0, 2, 4, 1, 3, 5).reshape(B, G * G, -1)
+    )  # (B, G G, C P P)
+    kernel = params["patch_embed.proj.weight"].reshape(spec.embed_dim, -1)
+    patches = functional.linear(patches.to(kernel.dtype), kernel)  # (B, G G, D)
+    if spec.tokens.patch_bias:
+        patches = patches + params["patch_embed.proj.bias"]
+    prefix = [params[name].expand(B, -1, -1) for name in ("cls_token", "reg_token") if name in params]
+    if spec.tokens.positions == "sincos2d":
+        patches = patches + torch.tensor(
+            sincos2d(G, spec.embed_dim), dtype=patches.dtype, device=patches.device
+        )
+    if spec.tokens.positions != "learned":
+        return torch.cat([*prefix, patches], dim=1)
+    # The table has slots for the patches, and before them for none, the first or all of the prefix tokens.
+    position, slots = params["pos_embed"], spec.position_slots - G * G
+    first = torch.cat([*prefix, patches[:, :0]], dim=1)
+    return torch.cat(
+        [first[:, :slots] + position[:, :slots], first[:, slots:], patches + position[:, slots:]], dim=1
+    )
+
+
+def block(params: Params, index: int, tokens: Tensor, spec: ModelSpec, noise: Noise | None) -> Tensor:
+    """Returns the tokens (B, N, D) after one pre-LN block."""
+    name, rate = f"blocks.{index}", spec.drop_path_rate(index)
+    x = layer_norm(params, f"{name}.norm1", tokens, spec)
+    x = scale(params, f"{name}.ls1", attention(params, index, x, spec, noise))
+    tokens = tokens + drop_path(x, rate, noise, site(index, Place.PATH_ATTENTION))
+    x = layer_norm(params, f"{name}.norm2", tokens, spec)
+    x = mlp(params, f"{name}.mlp", x, spec, noise, index)
+    x = scale(params, f"{name}.ls2", x)
+    return tokens + drop_path(x, rate, noise, site(index, Place.PATH_MLP))
+
+
+def attention(params: Params, index: int, x: Tensor, spec: ModelSpec, noise: Noise | None) -> Tensor:
+    """Returns multi-head self-attention of x (B, N, D): softmax(q k^T / sqrt(K)) v, heads merged, projected."""
+    name = f"blocks.{index}.attn"
+    qkv = linear(params, f"{name}.qkv", x)  # (B, N, 3 D)
+    q, k, v = split_heads(qkv, 3, spec.num_heads)  # (B, H, N, K) each
+    if spec.attention.qk_norm:
+        q = layer_norm(params, f"{name}.q_norm", q, spec)
+        k = layer_norm(params, f"{name}.k_norm", k, spec)
+    if spec.drop.attention and noise is not None:  # the fused kernel cannot take our mask
+        weights = softmax(q @ k.mT * spec.head_dim**-0.5)  # (B, H, N, N)
+        x = dropout(weights, spec.drop.attention, noise, site(index, Place.ATTENTION)) @ v
+    else:
+        x = functional.scaled_dot_product_attention(q, k, v)
+    x = merge_heads(x)  # (B, N, D)
+    if spec.attention.output_projection:
+        x = linear(params, f"{name}.proj", x)
+    return dropout(x, spec.drop.projection, noise, site(index, Place.PROJECTION))
+
+
+def mlp(
+    params: Params, name: str, x: Tensor, spec: ModelSpec, noise: Noise | None = None, index: int = 0
+) -> Tensor:
+    """Returns the MLP of x (..., D)."""
+    x = activate(linear(params, f"{name}.fc1", x), spec.mlp.activation)  # (..., M)
+    x = dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_HIDDEN))
+    x = linear(params, f"{name}.fc2", x)  # (..., D)
+    return dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_OUTPUT))
+
+
+def head(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns the logits (B, classes) of the tokens (B, N, D) that leave the last block."""
+    if spec.norm.final == "before_pool":
+        tokens = layer_norm(params, "norm", tokens, spec)
+    x = pool(params, tokens, spec)  # (B, D)
+    if spec.norm.final == "after_pool":
+        x = layer_norm(params, "fc_norm", x, spec)
+    if spec.head.pre_logits is not None:
+        x = torch.tanh(linear(params, "pre_logits", x))
+    return linear(params, "head", x)
+
+
+def pool(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns one vector an image: (B, D), or (B, 2 D) for class token beside mean."""
+    patches = tokens[:, spec.prefix_tokens :]
+    if spec.pool == "cls":
+        return tokens[:, 0]
+    if spec.pool == "mean":
+        return patches.mean(dim=1)
+    if spec.pool == "mean_all":
+        return tokens.mean(dim=1)
+    if spec.pool == "cls_mean":
+        return torch.cat([tokens[:, 0], patches.mean(dim=1)], dim=-1)
+    return map_head(params, tokens, spec)
+
+
+def map_head(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns multi-head attention pooling: a learned probe attends to all tokens (big_vision's MAPHead)."""
+    q = linear(params, "attn_pool.q", params["attn_pool.latent"]).expand(len(tokens), -1, -1)  # (B, 1, D)
+    (q,) = split_heads(q, 1, spec.num_heads)  # (B, H, 1, K)
+    k, v = split_heads(linear(params, "attn_pool.kv", tokens), 2, spec.num_heads)  # (B, H, N, K) each
+    x = functional.scaled_dot_product_attention(q, k, v)  # (B, H, 1, K)
+    x = linear(params, "attn_pool.proj", merge_heads(x))  # (B, 1, D)
+    x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)
+    return x[:, 0]
+
+
+def split_heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
+    """Returns (B, H, N, K) for each part of x (B, N, parts D): in a part, head j is the j-th run of K features."""
+    return x.reshape(*x.shape[:2], parts, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """Returns (B, N, D) of x (B, H, N, K): the heads side by side."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def linear(params: Params, name: str, x: Tensor) -> Tensor:
+    """Returns x W^T + b, W (out, in)."""
+    return functional.linear(x, params[f"{name}.weight"], params.get(f"{name}.bias"))
+
+
+def layer_norm(params: Params, name: str, x: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns LayerNorm over the last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
+    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+    return functional.layer_norm(x, weight.shape, weight, bias, spec.norm.eps)
+
+
+def scale(params: Params, name: str, x: Tensor) -> Tensor:
+    """Returns x times LayerScale's gamma, where the model has it."""
+    return x * params[f"{name}.gamma"] if f"{name}.gamma" in params else x
+
+
+def softmax(x: Tensor) -> Tensor:
+    """Returns the softmax over the last axis."""
+    return torch.softmax(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Returns the activation of x; swiglu halves the last axis."""
+    if activation == "gelu":
+        return functional.gelu(x)
+    if activation == "gelu_tanh":
+        return functional.gelu(x, approximate="tanh")
+    if activation == "quick_gelu":
+        return x * torch.sigmoid(1.702 * x)
+    if activation == "relu":
+        return functional.relu(x)
+    gate, value = x.chunk(2, dim=-1)
+    return functional.silu(gate) * value

@@ -1,0 +1,64 @@
+"""`vit evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitcli.commands import options
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder or a weights file.")],
+    data: options.Data = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "validation",
+    backend: options.Backend = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure loss, top-1, top-5, accuracy by class and confusion on one part of a data set."""
+    from vitcli import render
+    from vitcli.jobs.evaluate import evaluate as job
+
+    result = job(
+        weights,
+        data=data,
+        split=split,
+        backend=backend,
+        device=device,
+        precision=precision.value if precision else "float32",
+        reporter=render.ConsoleReporter(),
+    )
+    found = result.evaluation
+    if as_json:
+        options.print_json(
+            {"weights": str(result.weights), "data": result.data, "split": split, **asdict(found)}
+        )
+        return
+    names = list(found.per_class)
+    k = min(5, len(names))
+    columns = ["class", "images", "top-1", *([*names] if len(names) <= 15 else ["most confused with"])]
+    rows = []
+    for name, counts in zip(names, found.confusion, strict=True):
+        accuracy = found.per_class[name]
+        shown = [str(count or "") for count in counts] if len(names) <= 15 else [_worst(names, name, counts)]
+        rows.append([name, str(sum(counts)), "-" if accuracy is None else f"{accuracy:.1%}", *shown])
+    title = (
+        f"{result.split} of {result.data}, {found.count:,} images: "
+        f"loss {found.loss:.4f}, top-1 {found.top1:.2%}, top-{k} {found.top5:.2%}"
+    )
+    console = render.out()
+    console.print(title, soft_wrap=True)
+    console.print(
+        render.table("rows: true class; columns: predicted", columns, rows, right=range(1, len(columns)))
+    )
+
+
+def _worst(names: list[str], own: str, counts: list[int]) -> str:
+    """Returns the class that one class is most often taken for."""
+    wrong = {name: count for name, count in zip(names, counts, strict=True) if name != own and count}
+    return "" if not wrong else "{} ({})".format(*max(wrong.items(), key=lambda item: item[1]))

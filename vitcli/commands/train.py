@@ -1,0 +1,60 @@
+"""`vit train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitcli.commands import options
+
+
+def train(
+    request: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE|FILE.toml] [key=value ...]", show_default=False)
+    ] = None,
+    backend: options.Backend = None,
+    data: options.Data = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run folder.")] = None,
+    runs: options.Runs = Path("runs"),
+    device: options.Device = None,
+    precision: options.Precision = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train a recipe into a run folder; without arguments: the digits, offline.
+
+    Examples: vit train cifar10-cpu --data DIR --backend jax; vit train folder --data photos train.epochs=20
+    """
+    from vitcli import render
+    from vitcli.core.recipes import DEFAULT
+    from vitcli.jobs.train import train as job
+
+    recipe, overrides = options.split_overrides(request)
+    result = job(
+        recipe or DEFAULT,
+        overrides=overrides,
+        backend=backend,
+        data=data,
+        device=device,
+        precision=precision.value if precision else None,
+        name=name,
+        runs=runs,
+        reporter=render.ConsoleReporter(),
+    )
+    if as_json:
+        options.print_json(
+            {
+                "run": str(result.run),
+                "best": result.best,
+                "seconds": result.seconds,
+                "images_per_second": result.images_per_second,
+            }
+        )
+        return
+    render.out().print(
+        f"{result.run}: best top-1 {result.best['top1']:.2%} on validation (epoch {result.best['epoch']:.0f}), "
+        f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s\n"
+        f"next: vit evaluate {result.run} --split test; vit predict IMAGE",
+        soft_wrap=True,
+    )

@@ -1,0 +1,196 @@
+"""A recipe is data: the model, the images, what is done to them, and how training goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vitcli.core.record import Floats, Pair, Record, Texts
+from vitcli.core.spec import Count, ModelSpec, Rate
+
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
+OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
+ScheduleName = Literal["constant", "cosine", "linear", "step", "multistep"]
+
+
+class DataSpec(Record):
+    """Where images come from and how a file becomes a square of pixels."""
+
+    # A built-in set's name, a folder of class folders, or a CSV file.
+    source: str = "digits"
+    # squash: resize both sides; crop: resize the short side, then cut the middle out.
+    fit: Literal["squash", "crop"] = "crop"
+    # square: fitted to `cache_size` once; ragged: aspect kept, short side `cache_size`; none: decode each time.
+    cache: Literal["square", "ragged", "none"] = "square"
+    # Pixels; none: 1.15 x image_size where resized crops are drawn, else image_size.
+    cache_size: Count | None = None
+    # Per channel, of pixels scaled to 0-1; one number serves all channels.
+    mean: Floats = (0.5,)
+    std: Floats = (0.5,)
+    # Part of train held out, stratified, where the source has no validation images of its own.
+    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    # Columns of a CSV source, and a JSON file of label -> class name.
+    path_column: str = "path"
+    label_column: str = "label"
+    label_names: str | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> DataSpec:
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std={list(self.std)} must be positive")
+        if self.cache == "ragged" and self.fit == "squash":
+            raise ValueError("cache='ragged' keeps the aspect, so it needs fit='crop'")
+        return self
+
+
+class AugmentSpec(Record):
+    """What training does to an image, executed on the device inside the step."""
+
+    # resized: a random box resized to image_size (Szegedy et al. 2015, arXiv:1409.4842);
+    # padded: a random square of image_size out of the image padded with black (He et al. 2016, section 4.2).
+    crop: Literal["none", "resized", "padded"] = "none"
+    crop_scale: Pair = (0.08, 1.0)
+    crop_ratio: Pair = (0.75, 4 / 3)
+    # Pixels on each side.
+    crop_padding: Count = 4
+    # Probability of a horizontal flip.
+    flip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    # Uniform in +-: degrees, relative size, part of the image side.
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    scale: Rate = 0.0
+    shift: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    # Parameters of Beta(a, a); 0 is off; both on: each batch takes one or the other.
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> AugmentSpec:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"crop_scale={[low, high]} must be a range within 0 and 1, low first")
+        low, high = self.crop_ratio
+        if not 0 < low <= high:
+            raise ValueError(f"crop_ratio={[low, high]} must be a positive range, low first")
+        return self
+
+    @property
+    def affine(self) -> bool:
+        """Whether images are rotated, scaled or shifted."""
+        return bool(self.rotate or self.scale or self.shift)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others of their batch."""
+        return bool(self.mixup or self.cutmix)
+
+
+class TrainSpec(Record):
+    """How the weights move."""
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    # Images that one update sees, and how many of them go through the model at once (none: by device).
+    batch_size: Count = 128
+    micro_batch: Count | None = None
+    drop_last: bool = False
+    optimizer: OptimizerName = "adamw"
+    lr: Annotated[float, Field(gt=0.0)] = 1e-3
+    # adamw, lion: decoupled, multiplied by lr; sgd, adam: added to the gradient (as torch.optim has it).
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    momentum: Rate = 0.9
+    nesterov: bool = False
+    # None: (0.9, 0.999), and (0.9, 0.99) for lion.
+    betas: Pair | None = None
+    adam_eps: Annotated[float, Field(gt=0.0)] = 1e-8
+    schedule: ScheduleName = "cosine"
+    # "5 epochs" or "500 steps", rising linearly from lr / steps.
+    warmup: str | None = None
+    # Where cosine and linear end, as a part of lr.
+    final_lr: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    # step: times `gamma` every `step_every`; multistep: times `gamma` at each of `milestones`.
+    step_every: str = "30 epochs"
+    milestones: Texts = ()
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    # Largest global norm of the gradient; none: not clipped.
+    clip: Annotated[float, Field(gt=0.0)] | None = None
+    label_smoothing: Rate = 0.0
+    # Decay of the moving average of the weights; none: off. Best weights are then the averaged ones.
+    ema: Rate | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Precision = "float32"
+    # shared: the same masks on both engines; native: the engine's own generator, faster, no parity.
+    dropout_bits: Literal["shared", "native"] = "shared"
+    # Epochs between evaluations on the validation images.
+    evaluate_every: Count = 1
+    # PyTorch's compiler; none: on CUDA only. JAX always compiles.
+    compile: bool | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> TrainSpec:
+        if (self.epochs is None) == (self.steps is None):
+            given = f"epochs={self.epochs}, steps={self.steps}"
+            raise ValueError(
+                f"a run is as long as train.epochs or train.steps says: give one of them ({given})"
+            )
+        if self.betas is not None and not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={list(self.betas)} must lie in 0 <= beta < 1")
+        for text in (self.warmup, self.step_every, *self.milestones):
+            if text is not None:
+                duration(text)
+        return self
+
+    @property
+    def moment_decays(self) -> tuple[float, float]:
+        """The two decay rates of Adam and Lion (Chen et al. 2023, arXiv:2302.06675, for Lion's)."""
+        return self.betas or ((0.9, 0.99) if self.optimizer == "lion" else (0.9, 0.999))
+
+
+class Recipe(Record):
+    """Everything that one run needs to be run again."""
+
+    model: ModelSpec
+    data: DataSpec = DataSpec()
+    augment: AugmentSpec = AugmentSpec()
+    train: TrainSpec
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        for key, values in (("mean", self.data.mean), ("std", self.data.std)):
+            if len(values) not in (1, self.model.in_channels):
+                raise ValueError(
+                    f"data.{key} has {len(values)} numbers; model.in_channels={self.model.in_channels} "
+                    f"needs 1 or {self.model.in_channels}"
+                )
+        if self.augment.crop != "resized" and self.cache_size < self.model.image_size:
+            raise ValueError(
+                f"data.cache_size={self.cache_size} is smaller than model.image_size={self.model.image_size}"
+            )
+        if self.augment.crop == "padded" and self.data.cache == "ragged":
+            raise ValueError("augment.crop='padded' needs square images: data.cache='square'")
+        return self
+
+    @property
+    def cache_size(self) -> int:
+        """Side of the cached square (ragged: the short side), in pixels."""
+        if self.data.cache_size is not None:
+            return self.data.cache_size
+        size = self.model.image_size
+        return round(1.15 * size) if self.augment.crop == "resized" else size
+
+
+def duration(text: str) -> tuple[float, str]:
+    """Returns `(5.0, "epochs")` for "5 epochs"; the units are epochs and steps.
+
+    Raises:
+        ValueError: the text is not a number and a unit.
+    """
+    number, _, unit = text.strip().partition(" ")
+    unit = unit.strip().removesuffix("s") + "s"
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if unit not in ("epochs", "steps") or not 0 <= value < 1e12:
+        raise ValueError(f"'{text}' is not a duration; write '5 epochs' or '500 steps'")
+    return value, unit

@@ -1,0 +1,23 @@
+"""The base of every spec: a frozen record that is valid once it is built."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _from_list(value: Any) -> Any:
+    """TOML and JSON have lists where a frozen record holds a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Record(BaseModel):
+    """Frozen, keyword-only, strict about types; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Floats = Annotated[tuple[float, ...], BeforeValidator(_from_list)]
+Pair = Annotated[tuple[float, float], BeforeValidator(_from_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_from_list)]

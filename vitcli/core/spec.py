@@ -1,0 +1,168 @@
+"""The model family: one spec says everything that changes the function an engine computes.
+
+What is only a permutation or a renaming of parameters belongs to a weight layout (`vitcli.weights.layouts`).
+Letters used all over the project: B batch, S image side, C channels, P patch side, N tokens, D embed,
+H heads, K head dim, M mlp.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vitcli.core.record import Record
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Pool = Literal["cls", "mean", "mean_all", "cls_mean", "map"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
+
+
+class TokenSpec(Record):
+    """How an image becomes a sequence: class token, registers, patches, in this order."""
+
+    patch_bias: bool = True
+    class_token: bool = True
+    registers: Annotated[int, Field(ge=0)] = 0
+    positions: Literal["learned", "sincos2d", "none"] = "learned"
+    # Learned positions have slots for all tokens, for the class token and the patches (DINOv2 with
+    # registers), or for the patches alone. The fixed sin-cos table is zero outside the patches (MAE).
+    position_slots: Literal["all", "class", "patches"] = "all"
+
+
+class AttentionSpec(Record):
+    """Multi-head self-attention: softmax over the keys of q k / sqrt(K), heads split and merged by feature."""
+
+    qkv_bias: bool = True
+    output_projection: bool = True
+    qk_norm: bool = False
+
+
+class MlpSpec(Record):
+    """Two linear layers; `swiglu` gates: silu(first half of fc1) times the second half, each `mlp_dim` wide."""
+
+    activation: Activation = "gelu"
+
+
+class NormSpec(Record):
+    """LayerNorm: `eps`, one more before the blocks (CLIP), and the last one before or after pooling."""
+
+    eps: Annotated[float, Field(gt=0.0, le=1e-2)] = 1e-6
+    before_blocks: bool = False
+    final: Literal["before_pool", "after_pool"] = "before_pool"
+
+
+class HeadSpec(Record):
+    """Linear classifier; `pre_logits` inserts a tanh layer of that width before it."""
+
+    pre_logits: Count | None = None
+
+
+class DropSpec(Record):
+    """Dropout rates by place, and the drop-path rate of the last block (from 0, linear in depth)."""
+
+    embedding: Rate = 0.0
+    attention: Rate = 0.0
+    projection: Rate = 0.0
+    mlp: Rate = 0.0
+    path: Rate = 0.0
+
+
+class ModelSpec(Record):
+    """A Vision Transformer with pre-LN blocks (Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1).
+
+    Raises:
+        pydantic.ValidationError: for an unknown key, a value out of range or an impossible combination.
+    """
+
+    image_size: Count
+    patch_size: Count
+    in_channels: Literal[1, 3] = 3
+    num_classes: Count
+    embed_dim: Count
+    depth: Count
+    num_heads: Count
+    mlp_dim: Count
+    pool: Pool = "cls"
+    # LayerScale's initial value (Touvron et al. 2021, arXiv:2103.17239); none leaves it out.
+    layer_scale: float | None = None
+    tokens: TokenSpec = TokenSpec()
+    attention: AttentionSpec = AttentionSpec()
+    mlp: MlpSpec = MlpSpec()
+    norm: NormSpec = NormSpec()
+    head: HeadSpec = HeadSpec()
+    drop: DropSpec = DropSpec()
+
+    @model_validator(mode="after")
+    def _possible(self) -> ModelSpec:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size={self.image_size} is not a multiple of patch_size={self.patch_size}; "
+                f"nearest image sizes: {_multiples(self.image_size, self.patch_size)}"
+            )
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim={self.embed_dim} is not a multiple of num_heads={self.num_heads}; "
+                f"nearest widths: {_multiples(self.embed_dim, self.num_heads)}"
+            )
+        if self.pool in ("cls", "cls_mean") and not self.tokens.class_token:
+            raise ValueError(
+                f"pool={self.pool!r} reads the class token, but tokens.class_token=false; use pool='mean'"
+            )
+        if self.tokens.positions == "sincos2d" and (self.embed_dim % 4 or self.embed_dim < 8):
+            raise ValueError(
+                f"positions='sincos2d' needs embed_dim divisible by 4 and at least 8, not {self.embed_dim}; "
+                f"nearest widths: {_multiples(self.embed_dim, 4)}"
+            )
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along one image side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens in front of the patches: the class token and the registers."""
+        return int(self.tokens.class_token) + self.tokens.registers
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the length of the sequence."""
+        return self.prefix_tokens + self.grid**2
+
+    @property
+    def head_dim(self) -> int:
+        """K, the features of one head."""
+        return self.embed_dim // self.num_heads
+
+    @property
+    def patch_dim(self) -> int:
+        """Values in one patch, flattened channel, row, column."""
+        return self.in_channels * self.patch_size**2
+
+    @property
+    def fc1_dim(self) -> int:
+        """Outputs of the first MLP layer: twice `mlp_dim` where it is gated."""
+        return self.mlp_dim * (2 if self.mlp.activation == "swiglu" else 1)
+
+    @property
+    def pool_dim(self) -> int:
+        """Width of the pooled vector: class token beside the mean is twice as wide."""
+        return self.embed_dim * (2 if self.pool == "cls_mean" else 1)
+
+    @property
+    def position_slots(self) -> int:
+        """Rows of the position table."""
+        prefix = {"all": self.prefix_tokens, "class": int(self.tokens.class_token), "patches": 0}
+        return prefix[self.tokens.position_slots] + self.grid**2
+
+    def drop_path_rate(self, block: int) -> float:
+        """Drop-path rate of a block, linear from 0 at the first to `drop.path` at the last (arXiv:1603.09382)."""
+        return self.drop.path * block / max(1, self.depth - 1)
+
+
+def _multiples(value: int, unit: int) -> str:
+    below = value // unit * unit
+    return f"{below} or {below + unit}" if below else str(unit)

@@ -1,0 +1,1 @@
+"""Images in, uint8 batches and augmentation plans out."""

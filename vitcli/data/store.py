@@ -1,0 +1,284 @@
+"""Decoded pixels: a uint8 cache on disk that is built once, memory-mapped, and gathered by index.
+
+A cache is addressed by its content (which files, their sizes and times, and the geometry), is written under
+a temporary name and renamed when whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitcli.core.errors import DataError, VitError
+from vitcli.core.recipe import Recipe
+from vitcli.core.reporter import Reporter
+from vitcli.data.dataset import Examples
+from vitcli.data.decode import Geometry, Pixels, decode_short_side, decode_square
+
+# Raised when the decoder changes what it returns: old caches are then not found.
+_VERSION = 1
+Boxes = NDArray[np.float32]
+Index = NDArray[np.int64]
+
+
+class Store(Protocol):
+    """Decoded images by index."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def sizes(self, index: Index) -> NDArray[np.int64]:
+        """Returns (n, 2): height and width of the pixels from which boxes may be cut."""
+        ...
+
+    def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
+        """Returns images (n, S, S, C) that hold the boxes (top, left, height, width), and the boxes in them."""
+        ...
+
+    def squares(self, index: Index) -> Pixels:
+        """Returns the images (n, cache_size, cache_size, C) that evaluation sees."""
+        ...
+
+
+class SquareStore:
+    """Images that are all of one size, in memory or memory-mapped."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.pixels)
+
+    def sizes(self, index: Index) -> NDArray[np.int64]:
+        """Returns the same height and width for each."""
+        return np.broadcast_to(np.array(self.pixels.shape[1:3], np.int64), (len(index), 2))
+
+    def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
+        """Returns the whole images."""
+        return self.pixels[index], boxes
+
+    def squares(self, index: Index) -> Pixels:
+        """Returns the whole images."""
+        return self.pixels[index]
+
+
+class FileStore:
+    """Images decoded each time they are asked for, by threads (the decoders release the interpreter lock)."""
+
+    def __init__(self, paths: Sequence[Path], geometry: Geometry) -> None:
+        self._paths, self._geometry = paths, geometry
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._paths)
+
+    def sizes(self, index: Index) -> NDArray[np.int64]:
+        """Returns the fitted side for each."""
+        return np.full((len(index), 2), self._geometry.size, np.int64)
+
+    def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
+        """Returns the whole fitted images."""
+        return self.squares(index), boxes
+
+    def squares(self, index: Index) -> Pixels:
+        """Returns the fitted images."""
+        return np.stack(
+            list(self._threads.map(lambda i: decode_square(self._paths[i], self._geometry), index))
+        )
+
+
+class RaggedStore:
+    """Images with their aspect kept: packed bytes, where each begins, and its height and width."""
+
+    def __init__(
+        self, packed: NDArray[np.uint8], shapes: NDArray[np.int64], *, side: int, canvas: int
+    ) -> None:
+        self._packed, self._shapes, self._side, self._canvas = packed, shapes, side, canvas
+        self._offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._shapes)
+
+    def sizes(self, index: Index) -> NDArray[np.int64]:
+        """Returns each image's own height and width."""
+        return self._shapes[index, :2]
+
+    def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
+        """Returns each box copied to the upper left of a canvas that holds the largest box."""
+        if boxes is None:
+            return self.squares(index), None
+        out = np.zeros((len(index), self._canvas, self._canvas, self._shapes[0, 2]), np.uint8)
+        for row, (i, box) in enumerate(zip(index, boxes.astype(int), strict=True)):
+            top, left, height, width = box
+            out[row, :height, :width] = self._image(i)[top : top + height, left : left + width]
+        moved = boxes.copy()
+        moved[:, :2] = 0
+        return out, moved
+
+    def squares(self, index: Index) -> Pixels:
+        """Returns the middle square of each."""
+        corners = (self._shapes[index, :2] - self._side) // 2
+        side = self._side
+        return np.stack(
+            [
+                self._image(i)[top : top + side, left : left + side]
+                for i, (top, left) in zip(index, corners, strict=True)
+            ]
+        )
+
+    def _image(self, i: int) -> Pixels:
+        return self._packed[self._offsets[i] : self._offsets[i + 1]].reshape(self._shapes[i])
+
+
+def geometry(recipe: Recipe) -> Geometry:
+    """Returns how a recipe fits images: the same for training, evaluation and prediction."""
+    return Geometry(fit=recipe.data.fit, size=recipe.cache_size, channels=recipe.model.in_channels)
+
+
+def open_store(examples: Examples, recipe: Recipe, reporter: Reporter, title: str) -> Store:
+    """Returns the decoded images of a part, from the cache or building it with all cores.
+
+    Raises:
+        DataError: some images cannot be read, or the embedded pixels do not fit the recipe.
+        VitError: the cache cannot be written.
+    """
+    shape = geometry(recipe)
+    if isinstance(examples.images, np.ndarray):
+        if examples.images.shape[1:] != (shape.size, shape.size, shape.channels):
+            raise DataError(
+                f"the images are {_shape(examples.images.shape[1:])}, but the recipe wants "
+                f"{_shape((shape.size, shape.size, shape.channels))} "
+                f"(data.cache_size x data.cache_size x model.in_channels)"
+            )
+        return SquareStore(examples.images)
+    if recipe.data.cache == "none":
+        return FileStore(examples.images, shape)
+    ragged = recipe.data.cache == "ragged"
+    folder = cache_root() / _address(examples.images, {**shape.asdict(), "ragged": ragged})
+    if not folder.is_dir():
+        build = _build_ragged if ragged else _build_square
+        _write(folder, lambda temporary: build(temporary, examples.images, shape, reporter, title))  # type: ignore[arg-type]
+    pixels: Pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    if not ragged:
+        return SquareStore(pixels)
+    low, high = recipe.augment.crop_ratio
+    canvas = math.ceil(shape.size * max(high, 1 / low)) + 1
+    return RaggedStore(
+        pixels, np.load(folder / "shapes.npy", allow_pickle=False), side=shape.size, canvas=canvas
+    )
+
+
+def cache_root() -> Path:
+    """Returns the folder of caches: $VIT_CACHE, else $XDG_CACHE_HOME/vit, else ~/.cache/vit."""
+    if given := os.environ.get("VIT_CACHE"):
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vit"
+
+
+def _address(paths: Sequence[Path], settings: dict[str, object]) -> str:
+    digest = hashlib.sha256(json.dumps([_VERSION, settings], sort_keys=True).encode())
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"cannot read image {path}: {error.strerror}") from error
+        digest.update(
+            f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()[:32]
+
+
+def _write(folder: Path, build: Callable[[Path], None]) -> None:
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        build(temporary)
+        if not folder.exists():  # another run may have built the same cache meanwhile
+            temporary.rename(folder)
+    except OSError as error:
+        raise VitError(
+            f"cannot write the pixel cache in {folder.parent}: {error.strerror}; "
+            f"set VIT_CACHE to a folder with room, or data.cache=none"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _build_square(
+    folder: Path, paths: Sequence[Path], shape: Geometry, reporter: Reporter, title: str
+) -> None:
+    dimensions = (len(paths), shape.size, shape.size, shape.channels)
+    _check_room(folder, math.prod(dimensions))
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=dimensions)
+
+    def decode(i: int) -> None:
+        pixels[i] = decode_square(paths[i], shape)
+
+    _in_parallel(decode, paths, reporter, title)
+    pixels.flush()
+
+
+def _build_ragged(
+    folder: Path, paths: Sequence[Path], shape: Geometry, reporter: Reporter, title: str
+) -> None:
+    images: list[Pixels] = [np.empty(0, np.uint8)] * len(paths)
+
+    def decode(i: int) -> None:
+        images[i] = decode_short_side(paths[i], shape.size, shape.channels)
+
+    _in_parallel(decode, paths, reporter, title)
+    _check_room(folder, sum(image.size for image in images))
+    np.save(folder / "pixels.npy", np.concatenate([image.reshape(-1) for image in images]))
+    np.save(folder / "shapes.npy", np.array([image.shape for image in images], np.int64))
+
+
+def _in_parallel(
+    decode: Callable[[int], None], paths: Sequence[Path], reporter: Reporter, title: str
+) -> None:
+    """Decodes all images; the unreadable ones are counted to the end and told together."""
+    faults: list[str] = []
+
+    def attempt(i: int) -> None:
+        try:
+            decode(i)
+        except DataError as error:
+            faults.append(str(error))
+
+    with (
+        ThreadPoolExecutor(os.cpu_count() or 1) as threads,
+        reporter.track(title, len(paths), "images") as advance,
+    ):
+        for _ in threads.map(attempt, range(len(paths)), chunksize=1):
+            advance(1)
+    if faults:
+        faults.sort()
+        count = f"{len(faults)} of {len(paths)} images cannot be read; first: " if len(faults) > 1 else ""
+        raise DataError(f"{count}{faults[0]}")
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > 0.95 * free:
+        raise VitError(
+            f"the pixel cache needs {needed / 1e9:.1f} GB in {folder.parent}, {free / 1e9:.1f} GB are free; "
+            f"set VIT_CACHE to a folder with room, or data.cache=none"
+        )
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in sides)

@@ -1,0 +1,157 @@
+"""A weights file as something that predicts: the Python API's `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitcli.core import registry
+from vitcli.core.backend import Model as BackendModel
+from vitcli.core.errors import WeightsError
+from vitcli.core.parameters import parameter_table
+from vitcli.core.recipe import Precision
+from vitcli.core.spec import ModelSpec
+from vitcli.data.decode import Geometry, decode_square
+from vitcli.jobs.metrics import log_softmax
+from vitcli.jobs.runs import weights_of
+from vitcli.weights.file import Weights, read_weights
+from vitcli.weights.header import Card, check_tensors, read_header
+from vitcli.weights.layouts import to_native
+from vitcli.weights.names import detect, places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One of the most probable classes of an image."""
+
+    name: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A weights file whose header fits its spec; `read` gives its tensors by native names."""
+
+    path: Path
+    card: Card
+
+    def read(self) -> Weights:
+        """Returns the tensors, native."""
+        return to_native(read_weights(self.path), self.card.spec, detect(read_header(self.path)))
+
+
+class Model:
+    """Weights on an engine, with what is needed to feed them."""
+
+    def __init__(self, card: Card, engine: BackendModel) -> None:
+        self._card, self._engine = card, engine
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The architecture."""
+        return self._card.spec
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self._card.classes
+
+    @property
+    def geometry(self) -> Geometry:
+        """How an image file is fitted before the middle is cut out."""
+        fitted = self._card.preprocess
+        return Geometry(fit=fitted.fit, size=fitted.size, channels=self.spec.in_channels)
+
+    def logits(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Returns logits (B, classes) of normalised pixels (B, C, S, S).
+
+        Raises:
+            ValueError: the pixels have another shape.
+        """
+        side, channels = self.spec.image_size, self.spec.in_channels
+        if np.ndim(pixels) != 4 or np.shape(pixels)[1:] != (channels, side, side):
+            raise ValueError(
+                f"pixels are {np.shape(pixels)}; this model takes (B, {channels}, {side}, {side})"
+            )
+        return self._engine.logits(np.asarray(pixels))
+
+    def predict(self, paths: Sequence[str | Path], top: int = 5) -> list[list[Prediction]]:
+        """Returns the `top` most probable classes of each image file, the best first.
+
+        Raises:
+            DataError: a file cannot be read as an image.
+        """
+        return self.predict_images(
+            np.stack([decode_square(Path(path), self.geometry) for path in paths]), top
+        )
+
+    def predict_images(self, images: NDArray[np.uint8], top: int) -> list[list[Prediction]]:
+        """Returns the `top` most probable classes of each fitted image, uint8 (B, S, S, C)."""
+        probabilities = np.exp(log_softmax(self.logits(model_inputs(images, self._card))))
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            [Prediction(name=self.classes[i], index=int(i), probability=float(row[i])) for i in best]
+            for row, best in zip(probabilities, order, strict=True)
+        ]
+
+
+def load(
+    weights: str | Path,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    precision: Precision = "float32",
+) -> Model:
+    """Returns a model that predicts.
+
+    Args:
+        weights: a run folder or a safetensors file written by vit.
+        backend: `torch` or `jax`; none: the first that is installed.
+        device: `cpu`, `cuda`, ...; none: the best there is.
+        precision: `float32`, `tf32`, `bfloat16` or `float64`.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or does not say what it is.
+        BackendError: the engine is not installed.
+    """
+    backend = registry.choose(backend)
+    file, card = open_weights(weights_of(Path(weights)))
+    return Model(
+        card, registry.load(backend).load(card.spec, file.read(), device=device, precision=precision)
+    )
+
+
+def open_weights(path: Path) -> tuple[WeightsFile, Card]:
+    """Returns a weights file and its card after checking its header; no values are read.
+
+    Raises:
+        WeightsError: it is unreadable, has no card, or its tensors do not fit.
+    """
+    header = read_header(path)
+    card = header.card
+    if card is None:
+        raise WeightsError(
+            f"{path} does not say what model it holds (no vit metadata); convert it first: "
+            f"vit convert weights {path} model.safetensors model.num_heads=N"
+        )
+    table, layout = parameter_table(card.spec), detect(header)
+    expected = {
+        place.name: place.shape(table[name].shape) for name, place in places(card.spec, layout).items()
+    }
+    check_tensors(header.shapes, expected, path)
+    return WeightsFile(path=path, card=card), card
+
+
+def model_inputs(images: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
+    """Returns normalised pixels float32 (B, C, S, S) of fitted images uint8 (B, S0, S0, C): the middle, scaled."""
+    side = card.spec.image_size
+    top, left = (images.shape[1] - side) // 2, (images.shape[2] - side) // 2
+    middle = images[:, top : top + side, left : left + side].astype(np.float32)
+    mean, std = (np.asarray(values, np.float32) for values in (card.preprocess.mean, card.preprocess.std))
+    return np.ascontiguousarray(((middle / 255 - mean) / std).transpose(0, 3, 1, 2))

@@ -1,0 +1,124 @@
+"""A run is a folder: recipe.toml, model.safetensors, metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vitcli.core.draft import parse, resolve, to_toml
+from vitcli.core.errors import RequestError, VitError, WeightsError
+from vitcli.core.recipe import Recipe
+
+RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
+
+
+class RunFolder:
+    """Writes one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: Any = None
+
+    def create(self, recipe: Recipe, heading: str) -> None:
+        """Makes the folder and writes the resolved recipe.
+
+        Raises:
+            RequestError: the folder exists or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True)
+            (self.path / RECIPE).write_text(to_toml(recipe, heading), encoding="utf-8")
+            self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"cannot make run folder {self.path}: {error.strerror}") from error
+
+    def record(self, event: str, **values: Any) -> None:
+        """Appends one line to metrics.jsonl."""
+        try:
+            self._metrics.write(json.dumps({"event": event, **values}) + "\n")
+            if event != "step":
+                self._metrics.flush()
+        except OSError as error:
+            raise VitError(f"cannot write {self.path / METRICS}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes metrics.jsonl."""
+        self._metrics.close()
+
+
+def free_path(root: Path, name: str | None, default: str) -> Path:
+    """Returns the folder of a new run: the name given, or the default with a number where it is taken.
+
+    Raises:
+        RequestError: the name is taken, is not a plain name, or the folder of runs cannot be one.
+    """
+    for folder in (root, *root.absolute().parents):
+        if folder.exists():
+            if not folder.is_dir():
+                raise RequestError(f"--runs {root}: {folder} is a file, not a folder")
+            break
+    if name is not None:
+        if not name or name.startswith((".", "-")) or Path(name).name != name:
+            raise RequestError(
+                f"--name {name!r} is not a plain folder name; use letters, digits, '-', '_' and '.'"
+            )
+        if (root / name).exists():
+            raise RequestError(f"run {root / name} exists; choose another --name, or leave it out")
+        return root / name
+    number = 1
+    while (root / (default if number == 1 else f"{default}-{number}")).exists():
+        number += 1
+    return root / (default if number == 1 else f"{default}-{number}")
+
+
+def newest_finished(root: Path) -> Path:
+    """Returns the run folder that finished last.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    finished = [path for path in root.glob("*/") if (path / MODEL).is_file() and _is_finished(path / METRICS)]
+    if not finished:
+        raise WeightsError(f"no finished run in {root}/; train one with vit train, or say --weights FILE")
+    return max(finished, key=lambda path: (path / METRICS).stat().st_mtime_ns)
+
+
+def weights_of(place: Path) -> Path:
+    """Returns the weights file of a run folder, or the file itself.
+
+    Raises:
+        WeightsError: neither is there.
+    """
+    if place.is_dir():
+        if not (place / MODEL).is_file():
+            raise WeightsError(f"{place} is a folder without {MODEL}: not a run")
+        return place / MODEL
+    if not place.is_file():
+        raise WeightsError(f"no run folder or weights file at {place}")
+    return place
+
+
+def recipe_of(weights: Path) -> Recipe | None:
+    """Returns the recipe beside a weights file, or None where there is none."""
+    path = weights.parent / RECIPE
+    if not path.is_file():
+        return None
+    return resolve(parse(path.read_text(encoding="utf-8"), str(path)))
+
+
+def read_metrics(run: Path, event: str) -> list[Mapping[str, Any]]:
+    """Returns the records of one kind from a run's metrics.jsonl."""
+    with (run / METRICS).open(encoding="utf-8") as file:
+        return [record for record in map(json.loads, file) if record["event"] == event]
+
+
+def _is_finished(metrics: Path) -> bool:
+    try:
+        with metrics.open("rb") as file:
+            file.seek(max(0, metrics.stat().st_size - 4096))
+            lines = file.read().splitlines()
+        return bool(lines) and json.loads(lines[-1])["event"] == "finished"
+    except (OSError, ValueError, KeyError):
+        return False

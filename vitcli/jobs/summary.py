@@ -1,0 +1,82 @@
+"""What a model is made of and what it costs; no array library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitcli.core.cost import Layer, activation_bytes, forward_flops, layers, training_bytes
+from vitcli.core.draft import Draft, override, resolve
+from vitcli.core.parameters import count
+from vitcli.core.recipe import Recipe
+from vitcli.core.spec import ModelSpec
+from vitcli.core.variants import VARIANTS
+from vitcli.jobs.drafts import provisional, recipe_draft
+from vitcli.jobs.runs import weights_of
+from vitcli.weights.derive import describe
+from vitcli.weights.header import read_header
+from vitcli.weights.names import detect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A model by numbers; bytes are of float32."""
+
+    name: str
+    spec: ModelSpec
+    layers: list[Layer]
+    parameters: int
+    flops: int
+    weight_bytes: int
+    training_bytes: int
+    activation_bytes: int
+    batch_size: int
+
+
+def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | None = None) -> Summary:
+    """Returns the summary of a recipe, a variant such as `S/16`, or a weights file.
+
+    Args:
+        name: of the recipe, the TOML file, the variant, or the safetensors file.
+        overrides: `key=value` on top (not for a weights file).
+        batch_size: images that memory is estimated for; none: the recipe's micro-batch or batch.
+
+    Raises:
+        RequestError: there is no such thing, or an override is wrong.
+    """
+    if name.partition("/")[0] in VARIANTS:
+        recipe = _variant(name, overrides)
+    elif name.endswith(".safetensors") or Path(name).is_dir():
+        recipe = None
+    else:
+        recipe = provisional(recipe_draft(name, overrides))
+    spec = recipe.model if recipe is not None else _file_spec(name, overrides)
+    train = recipe.train if recipe is not None else None
+    images = batch_size or (train.micro_batch or train.batch_size if train is not None else 1)
+    slots = 2 if train is None else {"adam": 2, "adamw": 2}.get(train.optimizer, 1) + (train.ema is not None)
+    parameters = count(spec)
+    return Summary(
+        name=name,
+        spec=spec,
+        layers=layers(spec),
+        parameters=parameters,
+        flops=forward_flops(spec),
+        weight_bytes=4 * parameters,
+        training_bytes=training_bytes(spec, slots=slots),
+        activation_bytes=activation_bytes(spec, images=images),
+        batch_size=images,
+    )
+
+
+def _variant(name: str, overrides: Sequence[str]) -> Recipe:
+    """Returns a recipe around a variant: ImageNet's image size and classes, where nothing else is said."""
+    start = Draft(
+        values={"model.variant": name, "model.image_size": 224, "model.num_classes": 1000, "train.epochs": 1}
+    )
+    return resolve(override(start, overrides))
+
+
+def _file_spec(name: str, overrides: Sequence[str]) -> ModelSpec:
+    header = read_header(weights_of(Path(name)))
+    return describe(header, detect(header), overrides).spec

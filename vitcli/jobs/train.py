@@ -1,0 +1,255 @@
+"""Training: one recipe, one engine, one run folder."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from vitcli.core import registry
+from vitcli.core.backend import Metrics, StepInput, Trainer
+from vitcli.core.errors import DivergedError, Interrupted
+from vitcli.core.parameters import count
+from vitcli.core.recipe import Recipe
+from vitcli.core.reporter import Advance, Reporter, Silent
+from vitcli.core.schedule import Length, ema_decay, learning_rate, length
+from vitcli.data.batches import evaluation_batches, training_batches
+from vitcli.data.dataset import Dataset
+from vitcli.data.store import SquareStore, Store, open_store
+from vitcli.jobs.drafts import recipe_draft
+from vitcli.jobs.metrics import evaluate_logits
+from vitcli.jobs.prepare import open_data
+from vitcli.jobs.runs import LAST, MODEL, RunFolder, free_path
+from vitcli.weights.file import write_weights
+from vitcli.weights.header import Card
+from vitcli.weights.initial import initial_weights
+
+# Images that evaluation sends through a model at once.
+EVALUATION_BATCH = 64
+# Steps whose results may be outstanding: enough to keep a device busy, few enough to stop at once.
+_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        run: its folder.
+        best: epoch, loss and top1 (fraction) on the validation images of the weights that were kept.
+        seconds: of training, evaluation included, from the first step on.
+        images_per_second: over the training steps alone, compilation included.
+    """
+
+    run: Path
+    backend: str
+    best: dict[str, float]
+    seconds: float
+    images_per_second: float
+
+
+def train(
+    recipe: str = "digits",
+    *,
+    overrides: Sequence[str] = (),
+    backend: str | None = None,
+    data: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    name: str | None = None,
+    runs: str | Path = "runs",
+    reporter: Reporter | None = None,
+) -> TrainResult:
+    """Trains a recipe into a new run folder and returns where it is and how good it became.
+
+    Args:
+        recipe: name of a built-in recipe, or a TOML file.
+        overrides: `key=value` texts, as on the command line.
+        backend: `torch` or `jax`; none: the first that is installed.
+        data: replaces `data.source`: a known name, a folder of class folders, a CSV file.
+        device: `cpu`, `cuda`, `cuda:1`, ...; none: the best there is.
+        precision: replaces `train.precision`.
+        name: of the run folder; none: the recipe's and the backend's.
+        runs: the folder that holds run folders.
+        reporter: is told what happens.
+
+    Raises:
+        RequestError: something in the request is wrong; nothing has been written.
+        DivergedError: the loss is not finite; the best weights so far are in the run folder.
+        Interrupted: Ctrl-C or SIGTERM; the last weights are in the run folder.
+    """
+    reporter = reporter or Silent()
+    backend = registry.choose(backend)
+    draft = recipe_draft(recipe, overrides, data=data, precision=precision)
+    resolved, dataset = open_data(draft)
+    path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
+    span = length(resolved.train, len(dataset.parts["train"]))
+    stores = {
+        part: open_store(dataset.parts[part], resolved, reporter, f"decoding {part} images")
+        for part in ("train", "validation")
+    }
+    engine = registry.load(backend)
+    weights = initial_weights(resolved.model, resolved.train.seed)
+    store = stores["train"]
+    trainer = engine.trainer(
+        resolved,
+        {f"param.{name}": value for name, value in weights.items()},
+        device=device,
+        images=store.pixels if isinstance(store, SquareStore) else None,
+    )
+    reporter.note(
+        f"{recipe} on {backend} ({device or engine.devices()[0]}, {resolved.train.precision}): "
+        f"{count(resolved.model):,} parameters, {len(store):,} training images, "
+        f"{span.steps:,} steps in {span.epochs} epochs"
+    )
+    folder = RunFolder(path)
+    folder.create(resolved, f"{recipe}, as run on {backend}")
+    reporter.note(f"results go to {path}/")
+    loop = _Loop(resolved, dataset, stores, trainer, folder, span, reporter)
+    try:
+        seconds, speed = loop.run()
+        folder.record("finished", seconds=seconds, images_per_second=speed, best=loop.best)
+    finally:
+        folder.close()
+    return TrainResult(run=path, backend=backend, best=loop.best, seconds=seconds, images_per_second=speed)
+
+
+class _Loop:
+    """The training loop: steps, evaluations, the best weights. It never touches an array library."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        stores: dict[str, Store],
+        trainer: Trainer,
+        folder: RunFolder,
+        span: Length,
+        reporter: Reporter,
+    ) -> None:
+        self._recipe, self._dataset, self._stores, self._trainer = recipe, dataset, stores, trainer
+        self._folder, self._span, self._reporter = folder, span, reporter
+        self._losses: list[float] = []
+        self._stepping = 0.0
+        self.best: dict[str, float] = {}
+
+    def run(self) -> tuple[float, float]:
+        """Trains to the end; returns seconds and images per second."""
+        begin = time.perf_counter()
+        with (
+            _stop_signal() as stopped,
+            self._reporter.track("training", self._span.steps, "steps") as advance,
+        ):
+            self._steps(stopped, advance)
+        images = sum(self._real_images(step) for step in range(self._span.steps))
+        return time.perf_counter() - begin, images / max(self._stepping, 1e-9)
+
+    def _steps(self, stopped: list[int], advance: Advance) -> None:
+        train, per_epoch = self._recipe.train, self._span.steps_per_epoch
+        labels = self._dataset.parts["train"].labels
+        pending: deque[tuple[StepInput, Metrics]] = deque()
+        batches = training_batches(
+            self._stores["train"], labels, self._recipe, self._span, resident=self._trainer.resident
+        )
+        begin = time.perf_counter()
+        for step, batch in batches:
+            at = StepInput(
+                step=step, lr=learning_rate(train, self._span, step), ema_decay=ema_decay(train, step)
+            )
+            pending.append((at, self._trainer.step(batch, at)))
+            last = step + 1 == self._span.steps
+            epoch, ends_epoch = step // per_epoch + 1, (step + 1) % per_epoch == 0 or last
+            while len(pending) > (0 if ends_epoch or stopped else _IN_FLIGHT):
+                self._log(*pending.popleft(), advance)
+            if stopped:
+                self._stop(step, stopped[0])
+            if ends_epoch and (epoch % train.evaluate_every == 0 or last):
+                self._stepping += time.perf_counter() - begin
+                self._evaluate(epoch, step)
+                begin = time.perf_counter()
+
+    def _log(self, at: StepInput, metrics: Metrics, advance: Advance) -> None:
+        measured = metrics.read()
+        if not all(map(math.isfinite, measured.values())):
+            raise DivergedError(
+                f"step {at.step}: loss {measured['loss']}, gradient norm {measured['gradient_norm']} at learning rate "
+                f"{at.lr:.3g}; try a smaller train.lr, a longer train.warmup or train.clip=1.0. {self._kept()}"
+            )
+        self._losses.append(measured["loss"])
+        self._folder.record("step", step=at.step, lr=at.lr, **measured)
+        advance(1, f"loss {measured['loss']:.4f}")
+
+    def _evaluate(self, epoch: int, step: int) -> None:
+        part = self._dataset.parts["validation"]
+        batches = evaluation_batches(self._stores["validation"], EVALUATION_BATCH)
+        logits = np.concatenate([self._trainer.logits(images)[:count] for images, count in batches])
+        evaluation = evaluate_logits(logits, part.labels, self._dataset.classes)
+        loss, self._losses = float(np.mean(self._losses)), []
+        validation = {"loss": evaluation.loss, "top1": evaluation.top1}
+        self._folder.record("epoch", epoch=epoch, step=step, loss=loss, validation=validation)
+        self._reporter.note(
+            f"epoch {epoch:>3}/{self._span.epochs}  loss {loss:.4f}  "
+            f"validation loss {evaluation.loss:.4f}  top-1 {evaluation.top1:.2%}"
+        )
+        if not self.best or (evaluation.top1, -evaluation.loss) > (self.best["top1"], -self.best["loss"]):
+            self.best = {"epoch": epoch, **validation}
+            self._save(MODEL)
+
+    def _stop(self, step: int, number: int) -> None:
+        """Writes the last weights and ends the run."""
+        self._save(LAST)
+        if not self.best:
+            self._save(MODEL)
+        self._folder.record("interrupted", step=step)
+        raise Interrupted(
+            f"stopped after step {step + 1} of {self._span.steps}; the last weights are in "
+            f"{self._folder.path / LAST}. {self._kept()}",
+            128 + number,
+        )
+
+    def _save(self, name: str) -> None:
+        state = self._trainer.state()
+        kind = "ema." if self._recipe.train.ema is not None else "param."
+        weights = {key.removeprefix(kind): value for key, value in state.items() if key.startswith(kind)}
+        write_weights(
+            self._folder.path / name, weights, Card.of(self._recipe, self._dataset.classes), "native"
+        )
+
+    def _kept(self) -> str:
+        if not self.best:
+            return "No evaluation had been made yet"
+        return f"The best weights so far (epoch {self.best['epoch']:.0f}) are in {self._folder.path / MODEL}"
+
+    def _real_images(self, step: int) -> int:
+        size, samples = self._recipe.train.batch_size, len(self._dataset.parts["train"])
+        return min(size, samples - step % self._span.steps_per_epoch * size)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """Yields a list that receives the number of the first SIGINT or SIGTERM; a second one ends at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals go elsewhere
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,115 @@
+"""What a person sees: the only importer of rich. Tables go to stdout, talk and progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from vitcli.core.reporter import Advance
+
+# Seconds between lines of progress where there is no terminal.
+_QUIET = 10.0
+
+
+def out() -> Console:
+    """Returns the console for results; colour on a terminal only."""
+    return _console(stderr=False)
+
+
+def talk() -> Console:
+    """Returns the console for everything else."""
+    return _console(stderr=True)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()
+) -> Table:
+    """Returns a table; columns whose numbers are in `right` are aligned to the right."""
+    made = Table(title=title or None, title_justify="left", header_style="bold")
+    for position, column in enumerate(columns):
+        made.add_column(column, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+class ConsoleReporter:
+    """Notes as lines, and progress as a bar on a terminal or a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = talk()
+
+    def note(self, text: str) -> None:
+        """Tells one line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Shows `total` units of work being done."""
+        if self._console.is_terminal:
+            yield from self._bar(title, total, unit)
+        else:
+            yield from self._lines(title, total, unit)
+
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+        )
+        begin = time.perf_counter()
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(title, total=total, detail="", speed="")
+
+            def advance(amount: int, detail: str = "") -> None:
+                done = progress.tasks[task].completed + amount
+                speed = f"{done / (time.perf_counter() - begin):,.1f} {unit}/s"
+                progress.update(task, advance=amount, detail=detail, speed=speed)
+
+            yield advance
+
+    def _lines(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        begin = last = time.perf_counter()
+        done = 0
+
+        def advance(amount: int, detail: str = "") -> None:
+            nonlocal done, last
+            done += amount
+            now = time.perf_counter()
+            if now - last > _QUIET and done < total:
+                last = now
+                left = (now - begin) / done * (total - done)
+                speed = f"{done / (now - begin):,.1f} {unit}/s"
+                self.note(f"{title} {done:,}/{total:,} {unit}, {speed}, {left:,.0f} s left {detail}".rstrip())
+
+        yield advance
+
+
+def error_line(message: str) -> None:
+    """Prints an error: one line on stderr."""
+    text = " ".join(message.split())
+    talk().print(f"error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+
+
+def _console(*, stderr: bool) -> Console:
+    # Rich would colour a pipe where FORCE_COLOR or a CI system's variable is set; we ask the stream alone.
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream.isatty()
+    return Console(stderr=stderr, force_terminal=terminal, width=None if terminal else 160, highlight=False)

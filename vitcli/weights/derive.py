@@ -1,0 +1,160 @@
+"""What the names and shapes of a file tell about its model; the rest (heads, activation, eps) must be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitcli.core.draft import Draft, override, validated
+from vitcli.core.errors import RequestError, WeightsError
+from vitcli.core.parameters import parameter_table
+from vitcli.core.recipe import DataSpec
+from vitcli.core.spec import ModelSpec
+from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
+from vitcli.weights.names import native_shapes, places
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
+    """Returns what a file holds: its own card, or one derived from its shapes and the overrides.
+
+    Raises:
+        RecipeError: an override is unknown or contradicts the file.
+        WeightsError: the tensors are not those of a model that vit knows.
+    """
+    path, card = header.path, header.card
+    wrong = [text for text in overrides if not text.startswith("model.")]
+    if wrong:
+        raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
+    if card is None:
+        shapes = native_shapes(header.shapes, layout)
+        spec = derive_spec(shapes, list(overrides), str(path))
+        card = Card(spec=spec, classes=_numbered(spec), preprocess=_plain(spec), source=path.name)
+    else:
+        said = override(Draft(values={}), overrides)
+        said.derived(_flat(card.spec, said), f"the metadata of {path}")
+    table = parameter_table(card.spec)
+    expected = {
+        place.name: place.shape(table[name].shape) for name, place in places(card.spec, layout).items()
+    }
+    check_tensors(header.shapes, expected, path)
+    return card
+
+
+def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpec:
+    """Returns the spec of a file that carries none, completed by `model.key=value` assignments.
+
+    Args:
+        shapes: native names and shapes.
+        assignments: what shapes cannot tell, `model.num_heads=3` at least.
+        source: what to call the file.
+
+    Raises:
+        RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
+        WeightsError: the names are not those of a Vision Transformer.
+    """
+    said = override(Draft(values={}), assignments)
+    found = derived_values(shapes, said, source)
+    draft = said.derived(found, f"the tensors of {source}")
+    if "model.num_heads" not in draft.values:
+        heads = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
+        raise WeightsError(
+            f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
+            f"(N one of {', '.join(map(str, heads))})"
+        )
+    values = {key.removeprefix("model."): value for key, value in draft.values.items()}
+    return validated(ModelSpec, values, {})
+
+
+def derived_values(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
+    """Returns what the shapes tell, as dotted recipe keys."""
+    try:
+        D, C, P, _ = shapes["patch_embed.proj.weight"]
+        classes = shapes["head.weight"][0]
+        fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{source} is not a Vision Transformer with timm's names: {error} is missing; "
+            f"it holds {', '.join(list(shapes)[:4])}, ..."
+        ) from error
+    depth = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks."))
+    gated = fc1 == 2 * M
+    values: dict[str, Any] = {
+        "model.embed_dim": D,
+        "model.in_channels": C,
+        "model.patch_size": P,
+        "model.num_classes": classes,
+        "model.depth": depth,
+        "model.mlp_dim": M,
+        "model.tokens.patch_bias": "patch_embed.proj.bias" in shapes,
+        "model.tokens.class_token": "cls_token" in shapes,
+        "model.tokens.registers": shapes.get("reg_token", (1, 0, D))[1],
+        "model.attention.qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
+        "model.attention.output_projection": "blocks.0.attn.proj.weight" in shapes,
+        "model.attention.qk_norm": "blocks.0.attn.q_norm.weight" in shapes,
+        "model.norm.before_blocks": "norm_pre.weight" in shapes,
+        "model.norm.final": "before_pool" if "norm.weight" in shapes else "after_pool",
+    }
+    if gated:
+        values["model.mlp.activation"] = "swiglu"
+    if "blocks.0.ls1.gamma" in shapes and said.get("model.layer_scale") is None:
+        values["model.layer_scale"] = 1.0  # the initial value is history; the trained gammas are in the file
+    if "pre_logits.weight" in shapes:
+        values["model.head.pre_logits"] = shapes["pre_logits.weight"][0]
+    values |= _positions(shapes, values, P)
+    return values | _pool(shapes, values, said)
+
+
+def _positions(shapes: Shapes, values: Mapping[str, Any], patch_size: int) -> dict[str, Any]:
+    """Returns the image size that makes the position table a square of patches after some prefix slots."""
+    if "pos_embed" not in shapes:
+        return {}
+    rows, cls = shapes["pos_embed"][1], int(values["model.tokens.class_token"])
+    prefixes = {"all": cls + values["model.tokens.registers"], "class": cls, "patches": 0}
+    for slots, prefix in prefixes.items():
+        grid = math.isqrt(max(0, rows - prefix))
+        if grid and grid * grid == rows - prefix:
+            return {
+                "model.tokens.positions": "learned",
+                "model.tokens.position_slots": slots,
+                "model.image_size": grid * patch_size,
+            }
+    raise WeightsError(
+        f"pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix slots"
+    )
+
+
+def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
+    """Returns the pooling where the names or widths decide it; a class token leaves the choice open."""
+    features = shapes.get("pre_logits.weight", shapes["head.weight"])[1]
+    if "attn_pool.latent" in shapes:
+        return {"model.pool": "map"}
+    if features == 2 * values["model.embed_dim"]:
+        return {"model.pool": "cls_mean"}
+    if said.get("model.pool") is not None:
+        return {}
+    # As timm: the norm after pooling goes with the mean over patches.
+    mean = not values["model.tokens.class_token"] or values["model.norm.final"] == "after_pool"
+    return {"model.pool": "mean" if mean else "cls"}
+
+
+def _flat(spec: ModelSpec, said: Draft) -> dict[str, object]:
+    """Returns the spec's own values of the keys that were said."""
+    values = {}
+    for key in said.values:
+        node: object = spec
+        for part in key.split(".")[1:]:
+            node = getattr(node, part, None)
+        values[key] = node
+    return values
+
+
+def _numbered(spec: ModelSpec) -> tuple[str, ...]:
+    return tuple(str(i) for i in range(spec.num_classes))
+
+
+def _plain(spec: ModelSpec) -> Preprocess:
+    data = DataSpec()
+    return Preprocess(fit=data.fit, size=spec.image_size, mean=data.mean, std=data.std)

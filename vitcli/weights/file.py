@@ -1,0 +1,108 @@
+"""Weights on disk: safetensors, complete enough to predict with, checked after every write."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from vitcli.core.errors import VerificationError, VitError, WeightsError
+from vitcli.weights.header import SCHEMA, Card, Layout, read_header
+
+Weights = dict[str, NDArray[Any]]
+
+
+def read_weights(path: Path) -> Weights:
+    """Returns the tensors of a safetensors file, float32 or float64.
+
+    Raises:
+        WeightsError: it is missing, not a safetensors file, or holds values that are not finite numbers.
+    """
+    with _opened(path) as file:
+        try:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, TypeError, ValueError, AttributeError) as error:
+            raise WeightsError(f"cannot read {path}: {error}") from error
+    for name, value in weights.items():
+        if value.dtype.kind != "f":
+            raise WeightsError(f"{path}: {name} holds {value.dtype}, not floating-point numbers")
+        bad = int((~np.isfinite(value)).sum())
+        if bad:
+            raise WeightsError(f"{path}: {bad} of {value.size} values of {name} are not finite numbers")
+    return weights
+
+
+def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> None:
+    """Writes a weights file under a temporary name, reads it back, compares, and renames it.
+
+    Raises:
+        VitError: the disk is full or the folder cannot be written; an earlier file is untouched.
+        VerificationError: what was read back differs.
+    """
+    # The library writes the memory of a transposed view as it lies: only contiguous arrays are safe.
+    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    metadata = {
+        "format": "np" if layout == "jax" else "pt",
+        "vit.schema": SCHEMA,
+        "vit.layout": layout,
+        "vit.spec": card.spec.model_dump_json(exclude_none=True),
+        "vit.classes": json.dumps(card.classes),
+        "vit.preprocess": json.dumps(asdict(card.preprocess)),
+        "vit.source": card.source,
+    }
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            save_file(contiguous, temporary, metadata)
+            _flush(temporary)
+            _compare(temporary, contiguous)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        needed = sum(value.nbytes for value in contiguous.values())
+        raise VitError(f"cannot write {path} ({needed / 1e6:.1f} MB): {_reason(error)}") from error
+
+
+def _opened(path: Path) -> Any:
+    read_header(path)  # its errors are clearer than the library's
+    try:
+        return safe_open(path, framework="numpy")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"cannot read weights from {path}: {_reason(error)}") from error
+
+
+def _compare(path: Path, weights: Weights) -> None:
+    with safe_open(path, framework="numpy") as file:
+        names = set(file.keys())
+        for name, value in weights.items():
+            if name not in names or file.get_tensor(name).tobytes() != value.tobytes():
+                raise VerificationError(
+                    f"{path}: {name} came back from the disk changed; the disk may be failing"
+                )
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,139 @@
+"""The header of a safetensors file: what a model file says about itself. No array library.
+
+The metadata holds, as JSON texts under `vit.*`, what no tensor can tell: the spec, the class names, the
+preprocessing and the layout.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vitcli.core.errors import WeightsError
+from vitcli.core.recipe import Recipe
+from vitcli.core.spec import ModelSpec
+
+SCHEMA = "1"
+Layout = Literal["native", "torch", "jax"]
+# Bytes; the format allows 100 MB, the largest model that vit knows needs a hundredth of this.
+_MAX_HEADER = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How an image file becomes a model's input: fitted to `size`, the middle cut out, normalised."""
+
+    fit: Literal["squash", "crop"]
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a weights file says about itself."""
+
+    spec: ModelSpec
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    source: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, classes: tuple[str, ...]) -> Card:
+        """Returns the card of a model trained by a recipe."""
+        data = recipe.data
+        preprocess = Preprocess(fit=data.fit, size=recipe.cache_size, mean=data.mean, std=data.std)
+        return cls(spec=recipe.model, classes=classes, preprocess=preprocess, source=data.source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """A weights file without its values."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+    @property
+    def card(self) -> Card | None:
+        """What the file says about itself, or None where another program wrote it."""
+        return _card(self.metadata, self.path) if "vit.schema" in self.metadata else None
+
+
+def read_header(path: Path) -> Header:
+    """Returns the names, shapes and metadata of a safetensors file, reading no values.
+
+    Raises:
+        WeightsError: it is missing or not a whole safetensors file.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}")
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MAX_HEADER):
+                raise ValueError("an empty file" if not size else "no safetensors header at its start")
+            entries = json.loads(file.read(length), object_pairs_hook=_without_twins)
+        metadata = entries.pop("__metadata__", {})
+        shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        if end != size:
+            raise ValueError(f"{size:,} bytes long, its header says {end:,}: cut short or damaged")
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+    return Header(path=path, shapes=shapes, metadata=metadata)
+
+
+def check_tensors(
+    shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """Checks that a file holds exactly the tensors that its spec asks for.
+
+    Raises:
+        WeightsError: some are missing, unknown, or of another shape.
+    """
+    wrong = [
+        *(f"{name} is missing" for name in expected if name not in shapes),
+        *(f"{name} is not part of this model" for name in shapes if name not in expected),
+        *(
+            f"{name} is {list(shapes[name])}, not {list(shape)}"
+            for name, shape in expected.items()
+            if name in shapes and shapes[name] != shape
+        ),
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        raise WeightsError(f"{path} does not fit its spec: {'; '.join(wrong[:3])}{more}")
+
+
+def _card(metadata: Mapping[str, str], path: Path) -> Card:
+    if metadata["vit.schema"] != SCHEMA:
+        raise WeightsError(
+            f"{path} has schema {metadata['vit.schema']}; this program reads {SCHEMA}: install a newer vitcli"
+        )
+    try:
+        preprocess = json.loads(metadata["vit.preprocess"])
+        for key in ("mean", "std"):
+            preprocess[key] = tuple(preprocess[key])
+        return Card(
+            spec=ModelSpec.model_validate_json(metadata["vit.spec"]),
+            classes=tuple(json.loads(metadata["vit.classes"])),
+            preprocess=Preprocess(**preprocess),
+            source=metadata["vit.source"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} has damaged metadata: {error}") from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses a name that stands twice: readers differ in which of the two they take."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands in it twice")
+    return dict(pairs)
