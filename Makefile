@@ -19,7 +19,7 @@ setup:
 	fi
 
 demo: setup
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh
+	$(BIN)/python bench/demo.py
 
 test: setup
 	$(BIN)/python -m pytest

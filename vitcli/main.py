@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -34,6 +36,14 @@ app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
 
 
+_WHERE = "vit --debug shows where"
+# What the system refuses because of what was asked for; anything else (a full disk, a bad one) is a failed job.
+_REQUESTS = frozenset(
+    getattr(errno, name)
+    for name in ("EACCES", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOTDIR", "EPERM", "EROFS")
+)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"vit {vitcli.__version__}")
@@ -54,17 +64,29 @@ def options(
 
 def run() -> NoReturn:
     """Runs the command line; never shows a traceback unless asked to."""
+    _plain_output()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="vit", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # what typer makes of Ctrl-C, without a word
+            _line("stopped")
     except typer.Exit as stop:
         code = stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _line("stopped")
+        code = 130
     except Exception as error:
         code = _tell(error)
-    except KeyboardInterrupt:
-        _line("stopped; nothing was left half made")
-        code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _plain_output() -> None:
+    """Keeps colour out of pipes, whatever the environment says, and lets every file name be printed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+    if not sys.stdout.isatty():
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"  # typer's help would obey FORCE_COLOR
 
 
 def _tell(error: Exception) -> int:
@@ -75,18 +97,22 @@ def _tell(error: Exception) -> int:
         _line(str(error))
         return error.exit_code
     if hasattr(error, "format_message"):  # click's usage errors
-        _line(f"{error.format_message()} (vit --help)")
+        if type(error).__name__ != "NoArgsIsHelpError":  # the help has been printed
+            command = getattr(getattr(error, "ctx", None), "command_path", "vit")
+            _line(f"{error.format_message()} ({command} --help)")
         return 2
-    if isinstance(error, typer.Abort):
-        _line("stopped")
-        return 130
     if isinstance(error, BrokenPipeError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing more can be written; the shell closes it
         return 1
     if isinstance(error, OSError):
-        _line(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _line(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''} ({_WHERE})")
+        return 2 if error.errno in _REQUESTS else 1
+    if isinstance(error, MemoryError):
+        _line(
+            f"out of memory: {error or 'no reason given'}; try a smaller train.micro_batch or a smaller model"
+        )
         return 1
-    _line(f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with VIT_DEBUG=1")
+    _line(f"unexpected {type(error).__name__}: {error}; this is a bug, please report it ({_WHERE})")
     return 1
 
 

@@ -113,14 +113,14 @@ def pool(params: Params, tokens: Array, spec: ModelSpec) -> Array:
         return tokens.mean(axis=0)
     if spec.pool == "cls_mean":
         return jnp.concatenate([tokens[0], patches.mean(axis=0)])
-    return map_head(params, tokens, spec)
+    return map_head(params, patches, spec)
 
 
-def map_head(params: Params, tokens: Array, spec: ModelSpec) -> Array:
-    """Returns multi-head attention pooling: a learned probe attends to all tokens (big_vision's MAPHead)."""
+def map_head(params: Params, patches: Array, spec: ModelSpec) -> Array:
+    """Returns multi-head attention pooling: a learned probe attends to the patches (big_vision's MAPHead)."""
     q = linear(params, "attn_pool.q", params["attn_pool.latent"][0])  # (1, D)
     (q,) = split_heads(q, 1, spec.num_heads)  # (H, 1, K)
-    k, v = split_heads(linear(params, "attn_pool.kv", tokens), 2, spec.num_heads)  # (H, N, K) each
+    k, v = split_heads(linear(params, "attn_pool.kv", patches), 2, spec.num_heads)  # (H, N, K) each
     weights = softmax(q @ k.mT * spec.head_dim**-0.5)  # (H, 1, N)
     x = linear(params, "attn_pool.proj", merge_heads(weights @ v))  # (1, D)
     x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vitcli.core.recipe import Recipe
+from vitcli_torch.constants import constant
 
 
 def prepare(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe, dtype: torch.dtype) -> Tensor:
@@ -26,9 +27,7 @@ def prepare(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe, dtype: t
         x = torch.where(plan["flip"][:, None, None, None] > 0, x.flip(2), x)
     if "affine" in plan:
         x = _affine(x, plan["affine"].to(dtype))
-    mean, std = (
-        torch.tensor(values, dtype=dtype, device=x.device) for values in (recipe.data.mean, recipe.data.std)
-    )
+    mean, std = (constant(values, dtype, x.device) for values in (recipe.data.mean, recipe.data.std))
     x = (x / 255 - mean) / std
     if "partner" in plan:
         x = _mix(x, plan)

@@ -18,6 +18,7 @@ from vitcli.core.bits import Place, site
 from vitcli.core.positions import sincos2d
 from vitcli.core.spec import Activation, ModelSpec
 from vitcli_torch.bits import Noise, drop_path, dropout
+from vitcli_torch.constants import constant
 
 Params = Mapping[str, Tensor]
 
@@ -45,9 +46,7 @@ def embed(params: Params, images: Tensor, spec: ModelSpec) -> Tensor:
         patches = patches + params["patch_embed.proj.bias"]
     prefix = [params[name].expand(B, -1, -1) for name in ("cls_token", "reg_token") if name in params]
     if spec.tokens.positions == "sincos2d":
-        patches = patches + torch.tensor(
-            sincos2d(G, spec.embed_dim), dtype=patches.dtype, device=patches.device
-        )
+        patches = patches + constant(sincos2d(G, spec.embed_dim), patches.dtype, patches.device)
     if spec.tokens.positions != "learned":
         return torch.cat([*prefix, patches], dim=1)
     # The table has slots for the patches, and before them for none, the first or all of the prefix tokens.
@@ -122,14 +121,14 @@ def pool(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
         return tokens.mean(dim=1)
     if spec.pool == "cls_mean":
         return torch.cat([tokens[:, 0], patches.mean(dim=1)], dim=-1)
-    return map_head(params, tokens, spec)
+    return map_head(params, patches, spec)
 
 
-def map_head(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
-    """Returns multi-head attention pooling: a learned probe attends to all tokens (big_vision's MAPHead)."""
-    q = linear(params, "attn_pool.q", params["attn_pool.latent"]).expand(len(tokens), -1, -1)  # (B, 1, D)
+def map_head(params: Params, patches: Tensor, spec: ModelSpec) -> Tensor:
+    """Returns multi-head attention pooling: a learned probe attends to the patches (big_vision's MAPHead)."""
+    q = linear(params, "attn_pool.q", params["attn_pool.latent"]).expand(len(patches), -1, -1)  # (B, 1, D)
     (q,) = split_heads(q, 1, spec.num_heads)  # (B, H, 1, K)
-    k, v = split_heads(linear(params, "attn_pool.kv", tokens), 2, spec.num_heads)  # (B, H, N, K) each
+    k, v = split_heads(linear(params, "attn_pool.kv", patches), 2, spec.num_heads)  # (B, H, N, K) each
     x = functional.scaled_dot_product_attention(q, k, v)  # (B, H, 1, K)
     x = linear(params, "attn_pool.proj", merge_heads(x))  # (B, 1, D)
     x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)

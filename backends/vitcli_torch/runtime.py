@@ -181,7 +181,7 @@ class TorchTrainer:
 
     def _step_noise(self, step: int) -> Noise:
         a, b = stream(self._recipe.train.seed, Purpose.NOISE, step)
-        words = torch.tensor([signed(a), signed(b)], dtype=torch.int32, device=self._device)
+        words = self._put(np.array([signed(a), signed(b)], np.int32))
         return Noise(words[:1], words[1:], native=self._recipe.train.dropout_bits == "native")
 
     def _tensor(self, value: NDArray[Any]) -> Tensor:

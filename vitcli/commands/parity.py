@@ -24,8 +24,13 @@ def parity(
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Updates to make.")] = 10,
     precision: Annotated[
-        Exact, typer.Option("--precision", help="float64 proves that it is one algorithm.")
-    ] = Exact.float32,
+        Exact | None,
+        typer.Option(
+            "--precision",
+            help="float64 proves that it is one algorithm; default: the recipe's.",
+            show_default=False,
+        ),
+    ] = None,
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
@@ -41,7 +46,7 @@ def parity(
         overrides=overrides,
         data=data,
         steps=steps,
-        precision=precision.value,
+        precision=precision.value if precision else None,
         reporter=render.ConsoleReporter(),
     )
     if as_json:

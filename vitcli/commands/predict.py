@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +43,7 @@ def predict(
 
     if as_json and as_csv:
         raise RequestError("--json and --csv: choose one")
-    given = [line.rstrip("\n") for line in sys.stdin if line.strip()] if paths == ["-"] else paths
+    given = [path for named in paths for path in (_listed() if named == "-" else [named])]
     outcomes = job(
         given,
         weights=weights,
@@ -64,6 +65,13 @@ def predict(
         options.print_json([_record(outcome) for outcome in found])
     if failed:
         raise typer.Exit(2 if failed == len(found) else 1)
+
+
+def _listed() -> list[str]:
+    """Returns the paths that stdin lists, one a line, whatever their bytes."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
 
 
 def _record(outcome: Outcome) -> dict[str, Any]:
@@ -89,10 +97,15 @@ def _lines(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
 
 
 def _csv(outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
-    """Prints a row for each named class."""
+    """Prints a row for each named class; the header goes before the first, so that a refusal prints nothing."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", "class", "index", "probability"])
+    header = [("path", "rank", "class", "index", "probability")]
     for outcome in outcomes:
-        for rank, p in enumerate(outcome.predictions, 1):
-            writer.writerow([outcome.path, rank, p.name, p.index, f"{p.probability:.6f}"])
+        rows = [
+            (outcome.path, rank, p.name, p.index, f"{p.probability:.6f}")
+            for rank, p in enumerate(outcome.predictions, 1)
+        ]
+        if rows:
+            writer.writerows([*header, *rows])
+            header = []
         yield outcome

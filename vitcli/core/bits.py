@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     MIX = 7
     NOISE = 8
     PERTURB = 9
+    PARTNER = 10
 
 
 class Place(IntEnum):

@@ -91,7 +91,8 @@ def override(draft: Draft, assignments: Iterable[str]) -> Draft:
         values[key], origins[key] = _typed(key, text.strip()), "command line"
     # How long a run is may be said in one of two ways: the later word replaces the earlier one.
     for said, other in (("train.epochs", "train.steps"), ("train.steps", "train.epochs")):
-        if origins.get(said) == "command line" and origins.get(other) != "command line":
+        spoken = origins.get(said) == "command line" and values.get(said) is not None
+        if spoken and origins.get(other) != "command line":
             values.pop(other, None)
     return Draft(values=values, origins=origins)
 

@@ -123,8 +123,8 @@ class TrainSpec(Record):
     dropout_bits: Literal["shared", "native"] = "shared"
     # Epochs between evaluations on the validation images.
     evaluate_every: Count = 1
-    # PyTorch's compiler; none: on CUDA only. JAX always compiles.
-    compile: bool | None = None
+    # PyTorch's compiler: pays on a GPU, costs on a CPU. JAX always compiles.
+    compile: bool = False
 
     @model_validator(mode="after")
     def _possible(self) -> TrainSpec:
@@ -135,9 +135,13 @@ class TrainSpec(Record):
             )
         if self.betas is not None and not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas={list(self.betas)} must lie in 0 <= beta < 1")
-        for text in (self.warmup, self.step_every, *self.milestones):
+        said = [("warmup", self.warmup), ("step_every", self.step_every)]
+        for key, text in [*said, *(("milestones", milestone) for milestone in self.milestones)]:
             if text is not None:
-                duration(text)
+                try:
+                    duration(text)
+                except ValueError as error:
+                    raise ValueError(f"{key}: {error}") from error
         return self
 
     @property

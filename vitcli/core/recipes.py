@@ -33,15 +33,18 @@ def text(name: str) -> tuple[str, str]:
     if path.suffix != ".toml" and name in names():
         path = folder() / f"{name}.toml"
     elif path.suffix != ".toml":
+        images = f"; to train on the images of a folder, say --data {name}" if path.is_dir() else ""
         raise RecipeError(
             f"recipe '{name}' is not known{nearest(name, names())}; allowed: {', '.join(names())}, "
-            f"or a file ending in .toml"
+            f"or a file ending in .toml{images}"
         )
     try:
         return path.read_text(encoding="utf-8"), name
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise RecipeError(f"cannot read recipe {path}: {reason}") from error
+        raise RecipeError(
+            f"cannot read recipe {path}: {reason}; vit recipes list names those that come with vit"
+        ) from error
 
 
 def draft(name: str) -> Draft:

@@ -78,7 +78,7 @@ def draw_mixing(augment: AugmentSpec, *, seed: int, step: int, count: int, side:
         "share": share,
     }
     plan = {name: value.astype(np.float32) for name, value in plan.items()}
-    return {"partner": permutation(stream(seed, Purpose.MIX, step, 1), count).astype(np.int32), **plan}
+    return {"partner": permutation(stream(seed, Purpose.PARTNER, step), count).astype(np.int32), **plan}
 
 
 def _resized_boxes(augment: AugmentSpec, u: Reals, sizes: NDArray[np.int64]) -> Reals:

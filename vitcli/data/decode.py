@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -101,6 +102,8 @@ def _fit(image: Image.Image, geometry: Geometry) -> Image.Image:
 def _resize_short(image: Image.Image, size: int) -> Image.Image:
     ratio = size / min(image.size)
     sides = [max(size, round(side * ratio)) for side in image.size]
+    if math.prod(sides) > MAX_PIXELS:
+        raise ValueError(f"resized to {sides[0]} x {sides[1]} it has over {MAX_PIXELS:,} pixels")
     return image.resize((sides[0], sides[1]), Image.Resampling.BILINEAR)
 
 

@@ -89,7 +89,9 @@ def beta(alpha: float, words: Words) -> Reals:
     """Returns one Beta(alpha, alpha) value for each row of `words` (n, 2 (2 k + 1))."""
     half = words.shape[1] // 2
     a, b = gamma(alpha, words[:, :half]), gamma(alpha, words[:, half:])
-    return a / (a + b)
+    # Where alpha is so small that both vanish, the larger uniform decides, and all but takes the whole.
+    with np.errstate(invalid="ignore"):
+        return np.where(a + b > 0, a / (a + b), words[:, 0] > words[:, half])
 
 
 def _arrays(key: Key) -> tuple[Words, Words]:

@@ -78,7 +78,7 @@ def _open(data: DataSpec) -> Dataset:
         return _from_csv(path, data)
     raise DataError(
         f"no data at '{data.source}': neither a folder, a CSV file nor one of "
-        f"{', '.join(CATALOGUE)}{nearest(data.source, CATALOGUE)}"
+        f"{', '.join(CATALOGUE)}{nearest(data.source, CATALOGUE)}; say --data NAME|DIR|CSV"
     )
 
 
@@ -158,7 +158,12 @@ def _read_csv(path: Path, data: DataSpec) -> list[tuple[Path, str]]:
                     raise DataError(
                         f"{path} has no column '{column}' (data.{key}); its first line holds: {_some(columns)}"
                     )
-            rows = [(path.parent / row[data.path_column], row[data.label_column]) for row in reader]
+            rows = []
+            for row in reader:
+                file_name, label = row[data.path_column], row[data.label_column]
+                if file_name is None or label is None:
+                    raise DataError(f"{path}, line {reader.line_num}: fewer columns than the first line has")
+                rows.append((path.parent / file_name, label))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
     if not rows:

@@ -176,7 +176,8 @@ def open_store(examples: Examples, recipe: Recipe, reporter: Reporter, title: st
     if not ragged:
         return SquareStore(pixels)
     low, high = recipe.augment.crop_ratio
-    canvas = math.ceil(shape.size * max(high, 1 / low)) + 1
+    # Of a box whose short side rounds to `size`, the long side is at most this.
+    canvas = math.ceil((shape.size + 0.5) * max(high, 1 / low) + 0.5)
     return RaggedStore(
         pixels, np.load(folder / "shapes.npy", allow_pickle=False), side=shape.size, canvas=canvas
     )
@@ -206,6 +207,7 @@ def _address(paths: Sequence[Path], settings: dict[str, object]) -> str:
 def _write(folder: Path, build: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # a killed run may have had the same process id
         temporary.mkdir(parents=True)
         build(temporary)
         if not folder.exists():  # another run may have built the same cache meanwhile
@@ -268,7 +270,7 @@ def _in_parallel(
     if faults:
         faults.sort()
         count = f"{len(faults)} of {len(paths)} images cannot be read; first: " if len(faults) > 1 else ""
-        raise DataError(f"{count}{faults[0]}")
+        raise DataError(f"{count}{faults[0]}; replace what cannot be read, or take it out of the data")
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -71,9 +71,10 @@ def evaluate(
     part = dataset.parts.get(split)
     if part is None:
         raise DataError(f"{dataset.name} has no {split} images; it has {', '.join(dataset.parts)}")
+    values = header.read()
     store = open_store(part, recipe, reporter, f"decoding {split} images")
     reporter.note(f"{path} on {len(part):,} {split} images of {dataset.name}, {backend}, {precision}")
-    model = registry.load(backend).load(card.spec, header.read(), device=device, precision=precision)
+    model = registry.load(backend).load(card.spec, values, device=device, precision=precision)
     logits = []
     with reporter.track("evaluating", len(part), "images") as advance:
         for images, count in evaluation_batches(store, BATCH):
@@ -113,5 +114,6 @@ def _check_classes(card: Card, dataset: Dataset, path: Path) -> None:
         (ours, theirs) for ours, theirs in zip(card.classes, dataset.classes, strict=True) if ours != theirs
     ]
     raise WeightsError(
-        f"{path} and {dataset.name} name their classes differently, first '{pairs[0][0]}' and '{pairs[0][1]}'"
+        f"{path} and {dataset.name} name their classes differently, first '{pairs[0][0]}' and '{pairs[0][1]}'; "
+        f"name the folders or labels as in training"
     )

@@ -122,9 +122,8 @@ def load(
     """
     backend = registry.choose(backend)
     file, card = open_weights(weights_of(Path(weights)))
-    return Model(
-        card, registry.load(backend).load(card.spec, file.read(), device=device, precision=precision)
-    )
+    values = file.read()  # a damaged file is refused before the engine is imported
+    return Model(card, registry.load(backend).load(card.spec, values, device=device, precision=precision))
 
 
 def open_weights(path: Path) -> tuple[WeightsFile, Card]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vitcli.core import registry
 from vitcli.core.backend import Backend, StepInput, Trainer
+from vitcli.core.errors import RecipeError
 from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Reporter, Silent
@@ -112,6 +113,11 @@ def parity(
     for name in PAIR:
         registry.choose(name)
     resolved, dataset = open_data(recipe_draft(recipe, overrides, data=data, precision=precision))
+    if resolved.train.precision not in TOLERANCES:
+        raise RecipeError(
+            f"train.precision={resolved.train.precision} rounds too much to hold two engines to a tolerance; "
+            f"say --precision {' or '.join(TOLERANCES)}"
+        )
     examples = dataset.parts["train"]
     store = open_store(examples, resolved, reporter, "decoding train images")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

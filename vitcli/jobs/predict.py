@@ -73,8 +73,9 @@ def predict(
         for batch in _batches(files, BATCH):
             decoded = list(threads.map(lambda image: _attempt(image, geometry), batch))
             if model is None and any(isinstance(pixels, np.ndarray) for pixels in decoded):
-                engine = registry.load(backend)
-                model = Model(card, engine.load(card.spec, file.read(), device=device, precision=precision))
+                values = file.read()  # a damaged file is refused before the engine is imported
+                engine = registry.load(backend).load(card.spec, values, device=device, precision=precision)
+                model = Model(card, engine)
             yield from _outcomes(batch, decoded, model, top)
 
 

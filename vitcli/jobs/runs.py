@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vitcli.core.draft import parse, resolve, to_toml
-from vitcli.core.errors import RequestError, VitError, WeightsError
+from vitcli.core.errors import RequestError, VitError, WeightsError, nearest
 from vitcli.core.recipe import Recipe
 
 RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
@@ -26,13 +29,23 @@ class RunFolder:
 
         Raises:
             RequestError: the folder exists or cannot be made.
+            VitError: the disk is full; the folder has been removed.
         """
         try:
             self.path.mkdir(parents=True)
+        except OSError as error:
+            raise RequestError(
+                f"cannot make run folder {self.path}: {error.strerror}; choose another with --runs or --name"
+            ) from error
+        try:
             (self.path / RECIPE).write_text(to_toml(recipe, heading), encoding="utf-8")
             self._metrics = (self.path / METRICS).open("a", encoding="utf-8")
         except OSError as error:
-            raise RequestError(f"cannot make run folder {self.path}: {error.strerror}") from error
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise VitError(
+                f"cannot write into run folder {self.path}: {error.strerror}; "
+                f"make room, or choose another disk with --runs DIR"
+            ) from error
 
     def record(self, event: str, **values: Any) -> None:
         """Appends one line to metrics.jsonl."""
@@ -41,11 +54,15 @@ class RunFolder:
             if event != "step":
                 self._metrics.flush()
         except OSError as error:
-            raise VitError(f"cannot write {self.path / METRICS}: {error.strerror}") from error
+            raise VitError(
+                f"cannot write {self.path / METRICS}: {error.strerror}; "
+                f"make room, or choose another disk with --runs DIR"
+            ) from error
 
     def close(self) -> None:
         """Closes metrics.jsonl."""
-        self._metrics.close()
+        with suppress(OSError):  # lines that a full disk does not take: `record` has told it
+            self._metrics.close()
 
 
 def free_path(root: Path, name: str | None, default: str) -> Path:
@@ -55,9 +72,15 @@ def free_path(root: Path, name: str | None, default: str) -> Path:
         RequestError: the name is taken, is not a plain name, or the folder of runs cannot be one.
     """
     for folder in (root, *root.absolute().parents):
-        if folder.exists():
+        if os.path.exists(folder):  # not Path.exists, which raises where the folder above is closed to us
             if not folder.is_dir():
-                raise RequestError(f"--runs {root}: {folder} is a file, not a folder")
+                raise RequestError(
+                    f"--runs {root}: {folder} is a file, not a folder; choose another with --runs DIR"
+                )
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise RequestError(
+                    f"--runs {root}: {folder} cannot be written; choose another with --runs DIR"
+                )
             break
     if name is not None:
         if not name or name.startswith((".", "-")) or Path(name).name != name:
@@ -93,10 +116,15 @@ def weights_of(place: Path) -> Path:
     """
     if place.is_dir():
         if not (place / MODEL).is_file():
-            raise WeightsError(f"{place} is a folder without {MODEL}: not a run")
+            raise WeightsError(
+                f"{place} is a folder without {MODEL}: not a run; give a run folder or a weights file"
+            )
         return place / MODEL
     if not place.is_file():
-        raise WeightsError(f"no run folder or weights file at {place}")
+        beside = [path.name for path in place.parent.glob("*")]
+        raise WeightsError(
+            f"no run folder or weights file at {place}{nearest(place.name, beside)}; vit train makes a run"
+        )
     return place
 
 

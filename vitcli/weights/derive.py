@@ -56,7 +56,12 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpe
         WeightsError: the names are not those of a Vision Transformer.
     """
     said = override(Draft(values={}), assignments)
-    found = derived_values(shapes, said, source)
+    try:
+        found = derived_values(shapes, said, source)
+    except (IndexError, ValueError) as error:
+        raise WeightsError(
+            f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
+        ) from error
     draft = said.derived(found, f"the tensors of {source}")
     if "model.num_heads" not in draft.values:
         heads = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
@@ -74,12 +79,12 @@ def derived_values(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         D, C, P, _ = shapes["patch_embed.proj.weight"]
         classes = shapes["head.weight"][0]
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise WeightsError(
             f"{source} is not a Vision Transformer with timm's names: {error} is missing; "
             f"it holds {', '.join(list(shapes)[:4])}, ..."
         ) from error
-    depth = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks."))
+    depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
     gated = fc1 == 2 * M
     values: dict[str, Any] = {
         "model.embed_dim": D,
@@ -103,27 +108,38 @@ def derived_values(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         values["model.layer_scale"] = 1.0  # the initial value is history; the trained gammas are in the file
     if "pre_logits.weight" in shapes:
         values["model.head.pre_logits"] = shapes["pre_logits.weight"][0]
-    values |= _positions(shapes, values, P)
+    values |= _positions(shapes, values, said)
     return values | _pool(shapes, values, said)
 
 
-def _positions(shapes: Shapes, values: Mapping[str, Any], patch_size: int) -> dict[str, Any]:
-    """Returns the image size that makes the position table a square of patches after some prefix slots."""
+def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
+    """Returns the image size that makes the position table a square of patches after some prefix slots.
+
+    Where more than one square fits, the one that agrees with what was said, else the first.
+    """
     if "pos_embed" not in shapes:
         return {}
+    fitting: list[dict[str, Any]] = []
     rows, cls = shapes["pos_embed"][1], int(values["model.tokens.class_token"])
     prefixes = {"all": cls + values["model.tokens.registers"], "class": cls, "patches": 0}
     for slots, prefix in prefixes.items():
         grid = math.isqrt(max(0, rows - prefix))
         if grid and grid * grid == rows - prefix:
-            return {
-                "model.tokens.positions": "learned",
-                "model.tokens.position_slots": slots,
-                "model.image_size": grid * patch_size,
-            }
-    raise WeightsError(
-        f"pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix slots"
-    )
+            fitting.append(
+                {
+                    "model.tokens.positions": "learned",
+                    "model.tokens.position_slots": slots,
+                    "model.image_size": grid * values["model.patch_size"],
+                }
+            )
+    if not fitting:
+        raise WeightsError(
+            f"pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix slots"
+        )
+    agreeing = [
+        found for found in fitting if all(said.get(key, value) == value for key, value in found.items())
+    ]
+    return (agreeing or fitting)[0]
 
 
 def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:

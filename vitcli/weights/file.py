@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +47,14 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         VerificationError: what was read back differs.
     """
     # The library writes the memory of a transposed view as it lies: only contiguous arrays are safe.
-    contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    contiguous = {name: _in_order(value) for name, value in weights.items()}
     metadata = {
         "format": "np" if layout == "jax" else "pt",
         "vit.schema": SCHEMA,
         "vit.layout": layout,
         "vit.spec": card.spec.model_dump_json(exclude_none=True),
         "vit.classes": json.dumps(card.classes),
-        "vit.preprocess": json.dumps(asdict(card.preprocess)),
+        "vit.preprocess": card.preprocess.model_dump_json(),
         "vit.source": card.source,
     }
     try:
@@ -91,6 +90,11 @@ def _compare(path: Path, weights: Weights) -> None:
                 raise VerificationError(
                     f"{path}: {name} came back from the disk changed; the disk may be failing"
                 )
+
+
+def _in_order(value: NDArray[Any]) -> NDArray[Any]:
+    """Returns the array row by row in the machine's byte order (ascontiguousarray adds an axis to 0-d)."""
+    return np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Recipe
-from vitcli.core.spec import ModelSpec
+from vitcli.core.record import Floats, Record
+from vitcli.core.spec import Count, ModelSpec
 
 SCHEMA = "1"
 Layout = Literal["native", "torch", "jax"]
@@ -22,14 +23,13 @@ Layout = Literal["native", "torch", "jax"]
 _MAX_HEADER = 10_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preprocess:
+class Preprocess(Record):
     """How an image file becomes a model's input: fitted to `size`, the middle cut out, normalised."""
 
     fit: Literal["squash", "crop"]
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    size: Count
+    mean: Floats
+    std: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,11 @@ def read_header(path: Path) -> Header:
                 raise ValueError("an empty file" if not size else "no safetensors header at its start")
             entries = json.loads(file.read(length), object_pairs_hook=_without_twins)
         metadata = entries.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata are not texts by name")
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        if not all(isinstance(side, int) for shape in shapes.values() for side in shape):
+            raise ValueError("a shape in it is not a list of whole numbers")
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         if end != size:
             raise ValueError(f"{size:,} bytes long, its header says {end:,}: cut short or damaged")
@@ -118,17 +122,19 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
             f"{path} has schema {metadata['vit.schema']}; this program reads {SCHEMA}: install a newer vitcli"
         )
     try:
-        preprocess = json.loads(metadata["vit.preprocess"])
-        for key in ("mean", "std"):
-            preprocess[key] = tuple(preprocess[key])
-        return Card(
+        card = Card(
             spec=ModelSpec.model_validate_json(metadata["vit.spec"]),
             classes=tuple(json.loads(metadata["vit.classes"])),
-            preprocess=Preprocess(**preprocess),
+            preprocess=Preprocess.model_validate_json(metadata["vit.preprocess"]),
             source=metadata["vit.source"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has damaged metadata: {error}") from error
+    if len(card.classes) != card.spec.num_classes:
+        raise WeightsError(
+            f"{path} has damaged metadata: {len(card.classes)} class names for {card.spec.num_classes} classes"
+        )
+    return card
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Tests of the `vit` command: what it refuses, what it loads, what it prints."""

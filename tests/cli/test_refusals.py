@@ -1,0 +1,235 @@
+"""Wrong requests: exit code 2 and one line that says what was given and what to do; nothing is touched."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.cli.inputs import finished_run, weights_file
+from tests.cli.running import ENGINES, TINY, VIT, Result, child, environment, here, snapshot
+from tests.cli.wrong import CASES, fill
+from vitcli.core import registry
+
+# The ones that also run as processes: one a kind of check, none of which may load an engine.
+AS_PROCESSES = (
+    "recipe: unknown key",
+    "recipe: unknown key in a file",
+    "recipe: image size and patches",
+    "recipe: classes against the data",
+    "data: no such folder",
+    "data: truncated JPEG",
+    "request: unknown command",
+    "request: name taken",
+    "request: missing image",
+    "weights: truncated",
+    "weights: 10 classes on 5",
+    "weights: onto itself",
+)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the cases name."""
+    root = tmp_path_factory.mktemp("requests") / "here"
+    root.mkdir()
+    fill(root)
+    return root
+
+
+@pytest.fixture
+def world(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """That folder as the current one; at the end of the test it must be as it was, to the last byte."""
+    monkeypatch.chdir(filled)
+    monkeypatch.setenv("VIT_DATA", str(tmp_path / "known sets"))
+    before = snapshot(filled)
+    yield filled
+    assert snapshot(filled) == before
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes loading an engine a bug."""
+
+    def refuse(name: str) -> NoReturn:
+        raise AssertionError(f"{name} was loaded before the request was refused")
+
+    monkeypatch.setattr(registry, "load", refuse)
+
+
+@pytest.mark.usefixtures("world", "no_engine")
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_request(name: str) -> None:
+    request, parts = CASES[name]
+    _assert_refused(here(*shlex.split(request)), parts)
+
+
+@pytest.mark.parametrize("name", AS_PROCESSES)
+def test_wrong_request_as_a_process(name: str, world: Path) -> None:
+    request, parts = CASES[name]
+    result = child(*shlex.split(request), cwd=world)
+    _assert_refused(result, parts)
+    assert not result.loaded & ENGINES
+
+
+@pytest.mark.parametrize(("backend", "library"), [("torch", "PyTorch"), ("jax", "JAX")], ids=["torch", "jax"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate runs/taken", "predict five/a/0.png"], ids=["train", "evaluate", "predict"]
+)
+@pytest.mark.usefixtures("world")
+def test_unknown_device(command: str, backend: str, library: str) -> None:
+    result = here(*shlex.split(command), "-b", backend, "--device", "cuda:97")
+    _assert_refused(result, ("'cuda:97'", f"{library} sees", "cpu"))
+
+
+def test_unknown_device_for_a_conversion(world: Path) -> None:
+    result = here("convert", "weights", "letters.safetensors", "new.safetensors", "--device", "tpu:97")
+    _assert_refused(result, ("'tpu:97'", "cpu"))
+    assert not (world / "new.safetensors").exists()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_absent_backend(backend: str, world: Path) -> None:
+    for request in ("train", "evaluate runs/taken", "predict five/a/0.png"):
+        result = child(*shlex.split(request), "-b", backend, cwd=world, env={"VIT_TEST_ABSENT": backend})
+        _assert_refused(result, (f"'{backend}' is not installed", f"pip install 'vitcli[{backend}]'"))
+        assert not result.loaded & ENGINES
+
+
+def test_parity_needs_both_backends(world: Path) -> None:
+    result = child("parity", cwd=world, env={"VIT_TEST_ABSENT": "jax"})
+    _assert_refused(result, ("'jax' is not installed", "pip install 'vitcli[jax]'"))
+    assert not result.loaded & ENGINES
+
+
+def test_backend_that_does_not_import(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def load(self) -> NoReturn:
+            raise ImportError("libtorch.so: wrong ELF class")
+
+    monkeypatch.setattr(registry, "_entries", lambda: {"torch": Broken()})
+    _assert_refused(here("train", "-b", "torch"), ("'torch'", "does not import", "wrong ELF class"))
+
+
+def test_runs_folder_without_permission(no_engine: None) -> None:
+    # Not below pytest's folder, which another user may not enter; root itself may write anywhere.
+    folder = Path(tempfile.mkdtemp(prefix="vit-test-"))
+    try:
+        folder.chmod(0o755)
+        work = folder / "work"
+        work.mkdir(mode=0o755)
+        closed = work / "closed"
+        closed.mkdir()
+        closed.chmod(0o555)
+        result = child("train", "--runs", "closed/runs", cwd=work, user=65534 if os.geteuid() == 0 else None)
+        _assert_refused(result, ("--runs closed/runs", "cannot be written", "--runs DIR"))
+        assert not result.loaded & ENGINES
+        assert not list(closed.iterdir())
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_image_and_weights_without_permission(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="vit-test-"))
+    try:
+        folder.chmod(0o755)
+        work = folder / "work"
+        work.mkdir(mode=0o755)
+        weights_file(work / "closed.safetensors").chmod(0)
+        finished_run(work / "shut" / "run")
+        (work / "shut").chmod(0)
+        user = 65534 if os.geteuid() == 0 else None
+        result = child("evaluate", "closed.safetensors", cwd=work, user=user)
+        _assert_refused(result, ("closed.safetensors", "Permission denied"))
+        result = child("evaluate", "shut/run", cwd=work, user=user)
+        _assert_refused(result, ("shut/run", "Permission denied"))
+    finally:
+        (folder / "work" / "shut").chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("limit", "parts", "left"),
+    [
+        (200, ("runs/full", "File too large", "--runs DIR"), None),
+        (1900, ("metrics.jsonl", "File too large", "--runs DIR"), {"recipe.toml", "metrics.jsonl"}),
+        (6000, ("model.safetensors", "0.0 MB", "File too large"), {"recipe.toml", "metrics.jsonl"}),
+    ],
+    ids=["recipe", "metrics", "weights"],
+)
+def test_full_disk_fails_the_job(
+    limit: int,
+    parts: tuple[str, ...],
+    left: set[str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A limit on the size of files stands for a disk without room; Python ignores the signal that goes with it.
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    registry.load("torch")  # its import may write byte code, which is not what is tested
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        result = here("train", "-b", "torch", "--name", "full", *TINY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.code == 1
+    assert result.out == ""
+    assert len(result.errors) == 1
+    assert "Traceback" not in result.err
+    for part in parts:
+        assert part in result.errors[0]
+    run = tmp_path / "runs" / "full"
+    assert (left is None) is not run.exists()
+    assert {path.name for path in run.glob("*")} == (left or set())
+
+
+def test_full_output_fails_the_job(world: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [VIT, "recipes", "show", "digits"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=world,
+            env=environment(),
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("error: No space left on device")
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_diverged_run_says_what_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = here("train", "-b", "torch", *TINY, "train.lr=1e30", "train.optimizer=sgd")
+    assert result.code == 1
+    assert result.out == ""
+    assert len(result.errors) == 1
+    for part in ("step", "learning rate", "train.lr", "train.warmup", "train.clip"):
+        assert part in result.errors[0]
+
+
+def test_debug_shows_the_traceback(world: Path) -> None:
+    result = child("--debug", "train", "digts", cwd=world)
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert "RecipeError: recipe 'digts' is not known" in result.err
+
+
+def _assert_refused(result: Result, parts: tuple[str, ...]) -> None:
+    assert result.code == 2, result
+    assert result.out == ""
+    assert len(result.errors) == 1, result.err
+    assert len(result.err.splitlines()) <= 3
+    assert "Traceback" not in result.err
+    assert "bug" not in result.errors[0]
+    for part in parts:
+        assert part in result.errors[0]

@@ -1,0 +1,1 @@
+"""Every test here runs on every engine, against an independent oracle."""

@@ -1,0 +1,1 @@
+"""Our models against other libraries and against numbers that they have written."""
