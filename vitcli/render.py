@@ -54,7 +54,7 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         """Tells one line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
@@ -105,11 +105,13 @@ class ConsoleReporter:
 def error_line(message: str) -> None:
     """Prints an error: one line on stderr."""
     text = " ".join(message.split())
-    talk().print(f"error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+    talk().print(f"error: {text}", soft_wrap=True, style="red")
 
 
 def _console(*, stderr: bool) -> Console:
     # Rich would colour a pipe where FORCE_COLOR or a CI system's variable is set; we ask the stream alone.
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream.isatty()
-    return Console(stderr=stderr, force_terminal=terminal, width=None if terminal else 160, highlight=False)
+    return Console(
+        stderr=stderr, force_terminal=terminal, width=None if terminal else 160, highlight=False, markup=False
+    )

@@ -61,10 +61,16 @@ def weights_file(
     return path
 
 
+def recipe_file(path: Path) -> Path:
+    """`tiny_recipe` as a file."""
+    path.write_text(to_toml(tiny_recipe()), encoding="utf-8")
+    return path
+
+
 def finished_run(folder: Path) -> Path:
     """A run folder as training leaves it."""
     weights_file(folder / "model.safetensors")
-    (folder / "recipe.toml").write_text(to_toml(tiny_recipe()), encoding="utf-8")
+    recipe_file(folder / "recipe.toml")
     (folder / "metrics.jsonl").write_text(json.dumps({"event": "finished"}) + "\n", encoding="utf-8")
     return folder
 

@@ -24,6 +24,9 @@ TINY = (
     "model.num_heads=2",
     "model.mlp_dim=32",
 )
+# Its parameters by hand: patches 16 x 4 + 16, class token 16, positions 17 x 16,
+# block (2 x 32) + (16 x 48 + 48) + (16 x 16 + 16) + (16 x 32 + 32) + (32 x 16 + 16), norm 32, head 170.
+PARAMETERS = 80 + 16 + 272 + (64 + 816 + 272 + 544 + 528) + 32 + 170
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +65,21 @@ def child(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     stdin: str = "",
-    user: int | None = None,
+    ordinary: bool = False,
 ) -> Result:
-    """Runs `vit` as a process; `loaded` says which modules it had imported when it ended."""
-    with _reported(cwd, user) as report:
+    """Runs `vit` as a process; `loaded` says which modules it had imported when it ended.
+
+    `ordinary`: permissions of files hold for it, even where the tests are run by root.
+    """
+    with _reported(cwd) as report:
         done = subprocess.run(
             [VIT, *map(str, arguments)],
             capture_output=True,
             cwd=cwd,
-            env=environment(VIT_TEST_LOADED=str(report), **(env or {})),
+            env=environment(
+                VIT_TEST_LOADED=str(report), **({"VIT_TEST_ORDINARY": "1"} if ordinary else {}), **(env or {})
+            ),
             input=stdin.encode(errors="surrogateescape"),
-            user=user,
             timeout=120,
         )
         loaded = frozenset(report.read_text(encoding="utf-8").split())
@@ -81,9 +88,11 @@ def child(
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a child: ours without what changes output, and the child's reporter on its path."""
+    """The environment of a child: ours without what changes output, and `child/sitecustomize.py` on its path."""
     kept = {key: value for key, value in os.environ.items() if key not in ("VIT_DEBUG", "FORCE_COLOR")}
-    return {**kept, "PYTHONPATH": str(Path(__file__).parent / "child"), **changes}
+    # Models this small gain nothing from threads, and lose much where another process wants the same cores.
+    own = {"PYTHONPATH": str(Path(__file__).parent / "child"), "OMP_NUM_THREADS": "1"}
+    return {**kept, **own, **changes}
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -105,13 +114,10 @@ def _exit_code() -> int:
 
 
 @contextmanager
-def _reported(cwd: Path, user: int | None) -> Iterator[Path]:
-    """A file beside the folder in which the child runs; one that another user may write to, if asked."""
+def _reported(cwd: Path) -> Iterator[Path]:
+    """A file beside the folder in which the child runs."""
     report = cwd.with_name(f"{cwd.name}.loaded")
-    report.touch()
-    if user is not None:
-        report.chmod(0o666)
     try:
         yield report
     finally:
-        report.unlink()
+        report.unlink(missing_ok=True)

@@ -32,7 +32,8 @@ def test_jax_draws_the_cores_words(key: tuple[int, int]) -> None:
 def test_torch_draws_the_cores_words(key: tuple[int, int]) -> None:
     signed = [torch.tensor([vitcli_torch.bits.signed(word)], dtype=torch.int32) for word in key]
     position = torch.tensor([5, 6], dtype=torch.int32)
-    inner = vitcli_torch.bits.absorb(vitcli_torch.bits.absorb(vitcli_torch.bits.Noise(signed[0], signed[1]), position), 11)
+    step = vitcli_torch.bits.Noise(signed[0], signed[1])
+    inner = vitcli_torch.bits.absorb(vitcli_torch.bits.absorb(step, position), 11)
     found = vitcli_torch.bits.draw(inner, 9).numpy().view(np.uint32)
     assert found.tolist() == [_words(key, 5, 11, 9), _words(key, 6, 11, 9)]
 

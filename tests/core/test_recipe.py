@@ -132,6 +132,7 @@ def test_sections_must_agree(sections: dict[str, Any], message: str) -> None:
         ({"augment": {"crop": "resized"}}, 17),  # 1.15 x 15 = 17.25
         ({"augment": {"crop": "resized"}, "data": {"cache_size": 13}}, 13),
         ({"data": {"cache_size": 19}}, 19),
+        ({"augment": {"crop": "resized"}, "model": {**MODEL, "image_size": 25}}, 29),  # 28.75
     ],
 )
 def test_the_cache_is_larger_where_resized_crops_are_drawn(sections: dict[str, Any], size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
@@ -42,10 +42,12 @@ def _allowed(annotation: object) -> str:
     """Returns a type in words."""
     if get_origin(annotation) is Literal:
         return ", ".join(str(value) for value in get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        return _allowed(get_args(annotation)[0])
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is tuple:
         return f"list of {_allowed(parts[0])}"
     if parts:
-        return " or ".join(_allowed(part) for part in parts if not hasattr(part, "ge"))
+        return " or ".join(map(_allowed, parts))
     names = {int: "whole number", float: "number", bool: "true, false", str: "text"}
     return names.get(annotation, str(annotation))  # type: ignore[call-overload, no-any-return]

@@ -18,6 +18,9 @@ from vitcli.core.errors import DataError
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485
 Pixels = NDArray[np.uint8]
+# Broken ICC profiles and EXIF blocks do not change pixels. Once for all: warnings.catch_warnings around each
+# image would leave every warning of the program switched off, since images are decoded by threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +60,10 @@ def decode_short_side(path: Path, size: int, channels: int) -> Pixels:
 
 def _decoded(path: Path, fit: Callable[[Image.Image], Image.Image]) -> Pixels:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # broken ICC profiles and EXIF blocks do not change pixels
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(_too_large(path, f" ({image.width} x {image.height})"))
-                pixels = np.asarray(fit(ImageOps.exif_transpose(image)))
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(_too_large(path, f" ({image.width} x {image.height})"))
+            pixels = np.asarray(fit(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError as error:
         raise DataError(f"{path} {_wrong_kind(path)}") from error
     except Image.DecompressionBombError as error:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitcli.core import registry
+from vitcli.core.backend import Backend
 from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
+from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.weights.derive import describe
-from vitcli.weights.file import read_weights, write_weights
+from vitcli.weights.file import Weights, read_weights, write_weights
 from vitcli.weights.header import Layout, read_header
 from vitcli.weights.layouts import from_native, to_native
 from vitcli.weights.names import LAYOUTS, detect
@@ -62,7 +66,7 @@ def convert(
 
     Raises:
         RequestError: a file or an override is wrong; nothing has been written.
-        VerificationError: the logits of source and target differ; the target has been removed.
+        VerificationError: the logits of source and target differ; no target has been written.
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
@@ -76,22 +80,24 @@ def convert(
     weights = to_native(read_weights(source), card.spec, layout)
     reporter.note(f"{source} ({layout}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
-    write_weights(target, from_native(weights, card.spec, to), card, to)
-    again = to_native(read_weights(target), card.spec, detect(read_header(target)))
-    pixels = _pixels(card.spec)
-    differences = {}
-    for precision in ("float64", "float32"):
-        before, after = (
-            engine.load(card.spec, values, device=device, precision=precision).logits(pixels)
-            for values in (weights, again)
-        )
-        differences[precision] = float(np.abs(before - after).max() / max(np.abs(before).max(), 1e-30))
-    if not differences["float64"] <= TOLERANCE:
-        target.unlink()
-        raise VerificationError(
-            f"logits of {source} and {target} differ by {differences['float64']:.3g} relative in float64 "
-            f"(allowed: {TOLERANCE:g}); {target} has been removed"
-        )
+    before = _logits(engine, card.spec, weights, device)
+    unverified = target.with_name(f".{target.stem}.unverified.safetensors")
+    try:
+        write_weights(unverified, from_native(weights, card.spec, to), card, to)
+        again = to_native(read_weights(unverified), card.spec, detect(read_header(unverified)))
+        after = _logits(engine, card.spec, again, device)
+        differences = {
+            precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
+            for precision, logits in before.items()
+        }
+        if not differences["float64"] <= TOLERANCE:
+            raise VerificationError(
+                f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
+                f"(allowed: {TOLERANCE:g}); {target} has not been written"
+            )
+        unverified.replace(target)
+    finally:
+        unverified.unlink(missing_ok=True)
     return ConvertResult(
         source=source,
         target=target,
@@ -114,6 +120,17 @@ def _check_target(source: Path, target: Path) -> None:
         raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
     if target.is_dir():
         raise WeightsError(f"{target} is a folder; give a file name")
+
+
+def _logits(
+    engine: Backend, spec: ModelSpec, weights: Weights, device: str | None
+) -> dict[str, NDArray[Any]]:
+    """Returns the logits of fixed images in float64 and in float32."""
+    exact: tuple[Precision, ...] = ("float64", "float32")
+    return {
+        precision: engine.load(spec, weights, device=device, precision=precision).logits(_pixels(spec))
+        for precision in exact
+    }
 
 
 def _pixels(spec: ModelSpec) -> np.ndarray:

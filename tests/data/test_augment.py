@@ -1,0 +1,288 @@
+"""Plans are drawn within their ranges, evenly, and depend on nothing but the seed and the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vitcli.core.recipe import AugmentSpec
+from vitcli.data.augment import Plan, _affine, draw_mixing, draw_plan
+
+EVERYTHING: dict[str, Any] = {"crop": "resized", "flip": 0.3, "rotate": 30.0, "scale": 0.2, "shift": 0.1}
+
+
+def plan(
+    fields: dict[str, Any], count: int = 5000, size: tuple[int, int] = (19, 19), side: int = 15, **how: int
+) -> Plan:
+    index = np.arange(count)
+    sizes = np.tile(np.array(size, np.int64), (count, 1))
+    return draw_plan(
+        AugmentSpec.model_validate(fields),
+        seed=how.get("seed", 0),
+        epoch=how.get("epoch", 0),
+        index=index,
+        sizes=sizes,
+        side=side,
+    )
+
+
+def mixing(
+    fields: dict[str, Any], *, step: int = 0, count: int = 4000, side: int = 224, seed: int = 0
+) -> Plan:
+    return draw_mixing(AugmentSpec.model_validate(fields), seed=seed, step=step, count=count, side=side)
+
+
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    return pytest.importorskip("scipy.stats")
+
+
+@pytest.fixture(scope="module")
+def their_crop() -> Any:
+    """torchvision's draw: (image, scale, ratio) -> top, left, height, width."""
+    return pytest.importorskip("torchvision.transforms").RandomResizedCrop.get_params
+
+
+def test_nothing_is_planned_where_nothing_is_asked() -> None:
+    assert plan({}) == {}
+    assert set(plan(EVERYTHING)) == {"box", "flip", "affine"}
+    assert [set(plan({key: EVERYTHING[key]})) for key in ("crop", "flip", "shift")] == [
+        {"box"},
+        {"flip"},
+        {"affine"},
+    ]
+
+
+def test_plans_are_small_floats() -> None:
+    found = plan(EVERYTHING, count=7)
+    assert {name: (value.dtype.name, value.shape) for name, value in found.items()} == {
+        "box": ("float32", (7, 4)),
+        "flip": ("float32", (7,)),
+        "affine": ("float32", (7, 2, 3)),
+    }
+    mixed = mixing({"mixup": 0.2}, count=7)
+    assert {name: (value.dtype.name, value.shape) for name, value in mixed.items()} == {
+        "partner": ("int32", (7,)),
+        "blend": ("float32", (7,)),
+        "paste": ("float32", (7, 4)),
+        "share": ("float32", (7,)),
+    }
+
+
+def test_an_images_plan_does_not_depend_on_its_batch() -> None:
+    augment = AugmentSpec.model_validate(EVERYTHING)
+
+    def draw(index: list[int], seed: int = 3, epoch: int = 5) -> Plan:
+        sizes = np.array([[20 + i % 7, 30 + i % 5] for i in index])
+        return draw_plan(augment, seed=seed, epoch=epoch, index=np.array(index), sizes=sizes, side=15)
+
+    whole, other, alone = draw([4, 9, 2, 70_000]), draw([70_000, 1, 2]), draw([2])
+    for name in whole:
+        np.testing.assert_array_equal(whole[name][[3, 2]], other[name][[0, 2]])
+        np.testing.assert_array_equal(whole[name][2], alone[name][0])
+    again = [draw([2], seed=4), draw([2], epoch=6), draw([3])]
+    assert all((alone["affine"] != each["affine"]).any() for each in again)
+
+
+# (height, width) of an image, range of area, range of ratio.
+CROPS = [
+    ((37, 53), (0.08, 1.0), (0.75, 4 / 3)),
+    ((53, 37), (0.3, 0.6), (0.5, 3.0)),
+    ((40, 90), (0.5, 1.0), (0.75, 4 / 3)),  # often no attempt fits
+]
+
+
+@pytest.mark.parametrize(("size", "scale", "ratio"), CROPS)
+def test_resized_boxes_lie_in_the_image_and_in_their_ranges(
+    size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    found = plan({"crop": "resized", "crop_scale": scale, "crop_ratio": ratio}, size=size)["box"]
+    top, left, height, width = found.T
+    assert (found == np.rint(found)).all()
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= size[0]).all()
+    assert (left + width <= size[1]).all()
+    # Sides are rounded to whole pixels: each may be off by half of one.
+    assert ((width + 0.5) * (height + 0.5) >= scale[0] * size[0] * size[1]).all()
+    assert ((width - 0.5) * (height - 0.5) <= scale[1] * size[0] * size[1]).all()
+    assert ((width + 0.5) / (height - 0.5) >= ratio[0]).all()
+    assert ((width - 0.5) / (height + 0.5) <= ratio[1]).all()
+
+
+@pytest.mark.parametrize(("size", "scale", "ratio"), CROPS)
+def test_resized_boxes_are_distributed_as_torchvisions(
+    stats: Any, their_crop: Any, size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    image = torch.zeros(1, *size)
+    theirs = np.array([their_crop(image, list(scale), list(ratio)) for _ in range(3000)])
+    ours = plan({"crop": "resized", "crop_scale": scale, "crop_ratio": ratio}, size=size)["box"]
+    # Sides and places take whole values, for which this test is conservative. Both draws are fixed.
+    for name, a, b in zip(("top", "left", "height", "width"), ours.T, theirs.T, strict=True):
+        assert stats.ks_2samp(a, b).pvalue > 0.02, name
+    # Standard error of the means: about 0.3 pixels of sides of 40.
+    np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=0.9)
+    quantiles = [0.05, 0.25, 0.5, 0.75, 0.95]
+    np.testing.assert_allclose(np.quantile(ours, quantiles, 0), np.quantile(theirs, quantiles, 0), atol=2.1)
+
+
+@pytest.mark.parametrize("size", [(20, 200), (200, 20), (31, 47), (200, 21)])
+def test_where_nothing_fits_the_box_in_the_middle_is_torchvisions(
+    their_crop: Any, size: tuple[int, int]
+) -> None:
+    torch = pytest.importorskip("torch")
+    # The whole area at a ratio that the image does not have never fits.
+    scale, ratio = (1.0, 1.0), (0.75, 4 / 3)
+    expected = their_crop(torch.zeros(1, *size), list(scale), list(ratio))
+    found = plan({"crop": "resized", "crop_scale": scale, "crop_ratio": ratio}, count=3, size=size)["box"]
+    assert found.tolist() == [list(map(float, expected))] * 3
+
+
+@pytest.mark.parametrize(("size", "padding"), [((15, 15), 2), ((19, 23), 4), ((17, 15), 1)])
+def test_padded_boxes_come_to_every_place_equally_often(
+    stats: Any, size: tuple[int, int], padding: int
+) -> None:
+    boxes = plan({"crop": "padded", "crop_padding": padding}, size=size, count=20_000)["box"]
+    assert (boxes[:, 2:] == 15).all()
+    for axis in (0, 1):
+        places, counts = np.unique(boxes[:, axis], return_counts=True)
+        assert places.tolist() == list(range(-padding, size[axis] + padding - 15 + 1))
+        assert stats.chisquare(counts).pvalue > 0.05
+    assert abs(np.corrcoef(boxes[:, 0], boxes[:, 1])[0, 1]) < 0.02  # standard error 0.007
+
+
+def test_flips_have_their_probability() -> None:
+    flips = plan({"flip": 0.3}, count=20_000)["flip"]
+    assert set(flips.tolist()) == {0.0, 1.0}
+    assert abs(flips.mean() - 0.3) < 0.01  # standard error 0.0032
+    assert plan({"flip": 1.0})["flip"].all()
+
+
+def sources(matrix: NDArray[Any], side: int) -> NDArray[Any]:
+    """Where each output pixel (row, column) is taken from."""
+    places = np.stack([*np.mgrid[:side, :side], np.ones((side, side))], axis=-1)
+    found: NDArray[Any] = np.einsum("ij,rcj->rci", matrix, places)
+    return found
+
+
+# The numbers between 0 and 1 that make a signed draw of 1/2, 0, 1 and -1.
+HALF, NONE, FULL, LEAST = 0.75, 0.5, 1.0, 0.0
+
+
+@pytest.mark.parametrize(("draw", "turns"), [(HALF, 1), (FULL, 2), (0.25, 3), (NONE, 0)])
+@pytest.mark.parametrize("side", [4, 5])
+def test_a_rotation_of_quarter_turns_is_counter_clockwise(side: int, draw: float, turns: int) -> None:
+    (matrix,) = _affine(AugmentSpec(rotate=180.0), np.array([[draw, NONE, NONE, NONE]]), side)
+    places = sources(matrix, side)
+    # Sines of float64 are off by 1e-16.
+    np.testing.assert_allclose(places, np.rint(places), atol=1e-12)
+    image = np.arange(side * side).reshape(side, side)
+    rows, columns = np.rint(places).astype(int).transpose(2, 0, 1)
+    np.testing.assert_array_equal(image[rows, columns], np.rot90(image, turns))
+
+
+def test_a_shift_moves_the_picture_down_and_to_the_right() -> None:
+    (matrix,) = _affine(AugmentSpec(shift=0.4), np.array([[NONE, NONE, FULL, HALF]]), 5)
+    # 0.4 of 5 pixels: 2 down, 1 to the right; output (2, 1) shows source (0, 0).
+    np.testing.assert_allclose(sources(matrix, 5)[2, 1], [0, 0], atol=1e-12)
+    np.testing.assert_allclose(matrix, [[1, 0, -2], [0, 1, -1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(("draw", "factor"), [(FULL, 1.5), (LEAST, 0.5), (HALF, 1.25)])
+def test_a_scale_above_one_enlarges_about_the_middle(draw: float, factor: float) -> None:
+    (matrix,) = _affine(AugmentSpec(scale=0.5), np.array([[NONE, draw, NONE, NONE]]), 5)
+    np.testing.assert_allclose(sources(matrix, 5)[2, 2], [2, 2], atol=1e-12)
+    np.testing.assert_allclose(sources(matrix, 5)[2, 4], [2, 2 + 2 / factor], atol=1e-12)
+
+
+def test_the_picture_is_turned_and_scaled_before_it_is_shifted() -> None:
+    fields = AugmentSpec(rotate=180.0, scale=0.5, shift=0.4)
+    (matrix,) = _affine(fields, np.array([[HALF, FULL, FULL, HALF]]), 5)
+    # Source (2, 4) lies 2 to the right of the middle: turned, 2 above it; scaled by 1.5, 3; shifted by (2, 1).
+    row, column = 2 - 3 + 2, 2 + 1
+    np.testing.assert_allclose(matrix @ [row, column, 1], [2, 4], atol=1e-12)
+
+
+def test_angles_scales_and_shifts_are_uniform_in_their_ranges(stats: Any) -> None:
+    side, count = 15, 5000
+    found = plan({"rotate": 30.0, "scale": 0.2, "shift": 0.1}, count=count, side=side)["affine"].astype(float)
+    linear, offset = found[:, :, :2], found[:, :, 2]
+    scale = 1 / np.sqrt(np.linalg.det(linear))
+    angle = np.rad2deg(np.arctan2(linear[:, 0, 1], linear[:, 0, 0]))
+    # The output place of the source's middle, by solving source = linear output + offset.
+    middle = np.full((count, 2), (side - 1) / 2)
+    moved = np.linalg.solve(linear, (middle - offset)[..., None])[..., 0] - middle
+    for values, centre, reach in (
+        (angle, 0, 30),
+        (scale, 1, 0.2),
+        (moved[:, 0], 0, 1.5),
+        (moved[:, 1], 0, 1.5),
+    ):
+        # float32 entries: a part in 1e6.
+        assert np.abs(values - centre).max() <= reach * (1 + 1e-5)
+        assert stats.kstest(values, "uniform", (centre - reach, 2 * reach)).pvalue > 0.02
+
+
+def test_each_image_has_another_as_partner() -> None:
+    partners = [mixing({"mixup": 0.5}, step=step, count=17)["partner"] for step in range(3)]
+    assert all(sorted(each.tolist()) == list(range(17)) for each in partners)
+    assert len({tuple(each.tolist()) for each in partners}) == 3
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixup_blends_whole_images_by_beta(stats: Any, alpha: float) -> None:
+    found = mixing({"mixup": alpha})
+    np.testing.assert_array_equal(found["blend"], found["share"])
+    assert not found["paste"].any()
+    assert stats.kstest(found["share"], stats.beta(alpha, alpha).cdf).pvalue > 0.05
+
+
+def test_cutmix_shares_are_the_area_outside_the_box(stats: Any) -> None:
+    found = mixing({"cutmix": 1.0}, side=31)
+    top, left, bottom, right = paste = found["paste"].T
+    assert (paste == np.rint(paste)).all()
+    assert (paste >= 0).all()
+    assert (paste <= 31).all()
+    assert (top <= bottom).all()
+    assert (left <= right).all()
+    outside = np.ones((4000, 31, 31))
+    for i, (t, le, b, r) in enumerate(found["paste"].astype(int)):
+        outside[i, t:b, le:r] = 0
+    # float32 shares.
+    np.testing.assert_allclose(found["share"], outside.mean((1, 2)), atol=1e-7)
+    assert (found["blend"] == 1).all()
+
+
+def test_a_box_inside_the_image_has_the_area_that_beta_says(stats: Any) -> None:
+    # The box is centred uniformly: where it is not cut, it is a square of side sqrt(1 - share), and
+    # 1 - share is Beta(1, 1): uniform.
+    found = mixing({"cutmix": 1.0}, side=1000, count=20_000)
+    top, left, bottom, right = found["paste"].T
+    inside = (top > 0) & (left > 0) & (bottom < 1000) & (right < 1000)
+    assert (np.abs((bottom - top) - (right - left))[inside] <= 1).all()
+    # Of a square of side x, (1 - x)^2 lie inside; x^2 is uniform, so x has density 2 x: 1/6 in all.
+    assert abs(inside.mean() - 1 / 6) < 0.01  # standard error 0.0026
+    density = stats.beta(2, 3)  # 2 x (1 - x)^2, normalised
+    assert stats.kstest(((bottom - top) / 1000)[inside], density.cdf).pvalue > 0.02
+
+
+def test_of_two_ways_of_mixing_each_batch_takes_one() -> None:
+    pasted = [
+        bool(mixing({"mixup": 0.8, "cutmix": 1.0}, step=step, count=3)["paste"].any()) for step in range(400)
+    ]
+    assert abs(np.mean(pasted) - 0.5) < 0.075  # standard error 0.025
+
+
+def test_mixing_depends_on_seed_and_step_alone() -> None:
+    found = mixing({"mixup": 0.8}, step=7, count=9)
+    again = mixing({"mixup": 0.8}, step=7, count=9)
+    assert all((found[name] == again[name]).all() for name in found)
+    # A shorter batch has the same coefficients, place by place.
+    np.testing.assert_array_equal(mixing({"mixup": 0.8}, step=7, count=4)["share"], found["share"][:4])
+    assert (mixing({"mixup": 0.8}, step=8, count=9)["share"] != found["share"]).any()
+    assert (mixing({"mixup": 0.8}, step=7, count=9, seed=1)["share"] != found["share"]).any()

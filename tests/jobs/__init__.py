@@ -1,0 +1,1 @@
+"""Jobs as the Python API calls them."""
