@@ -102,6 +102,11 @@ class ConsoleReporter:
         yield advance
 
 
+def next_command(text: str) -> None:
+    """Names the natural next command, on stderr."""
+    talk().print(f"next: {text}", soft_wrap=True)
+
+
 def error_line(message: str) -> None:
     """Prints an error: one line on stderr."""
     text = " ".join(message.split())

@@ -93,7 +93,7 @@ def test_recipe_of_a_run_repeats_it(trained: Trained, tmp_path: Path) -> None:
     assert again.code == 0, again.err
     assert len(again.out.splitlines()) == 2
     assert str(tmp_path / "x") in again.out
-    assert "next: vit evaluate" in again.out
+    assert "next: vit evaluate" in again.err
     first, second = (load_file(run / "model.safetensors") for run in (trained.run, tmp_path / "x"))
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)

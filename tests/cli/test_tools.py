@@ -139,14 +139,16 @@ def test_recipes_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert tomllib.loads(shown)["train"]["optimizer"] == "adamw"
     resolved = tomllib.loads(here("recipes", "show", "digits", "--resolved", "train.lr=0.25").out)
     assert (resolved["train"]["lr"], resolved["model"]["num_classes"]) == (0.25, 10)
-    assert here("recipes", "copy", "digits").out == "digits.toml written\nnext: vit train digits.toml\n"
+    copied = here("recipes", "copy", "digits")
+    assert (copied.out, copied.err) == ("digits.toml written\n", "next: vit train digits.toml\n")
     assert here("recipes", "copy", "digits", "mine.toml").code == 0
     assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == shown
     (tmp_path / "mine.toml").write_text("# changed\n")
     assert here("recipes", "copy", "digits", "mine.toml", "--force").code == 0
     assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == shown
     valid = here("recipes", "validate", "mine.toml", *TINY)
-    assert valid.out == f"mine.toml: valid, {PARAMETERS:,} parameters\nnext: vit train mine.toml\n"
+    assert valid.out == f"mine.toml: valid, {PARAMETERS:,} parameters\n"
+    assert valid.err == "next: vit train mine.toml\n"
 
 
 def test_recipe_keys_with_defaults_and_choices() -> None:

@@ -116,7 +116,10 @@ def test_images_are_not_divided_by_zero() -> None:
         ({"data": {"std": [0.1] * 4}}, "data.std has 4 numbers"),
         ({"data": {"cache_size": 14}}, "data.cache_size=14 is smaller than model.image_size=15"),
         ({"data": {"cache": "ragged", "fit": "squash"}}, "cache='ragged' keeps the aspect"),
-        ({"data": {"cache": "ragged"}, "augment": {"crop": "padded"}}, "needs square images"),
+        (
+            {"data": {"cache": "ragged"}, "augment": {"crop": "padded"}},
+            "is for augment.crop='resized', not 'padded'",
+        ),
     ],
 )
 def test_sections_must_agree(sections: dict[str, Any], message: str) -> None:

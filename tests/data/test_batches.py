@@ -142,7 +142,7 @@ def test_mixing_differs_at_each_step_and_the_rest_in_each_epoch() -> None:
 def test_boxes_of_a_ragged_store_are_those_inside_what_was_gathered() -> None:
     shapes = np.array([[15, 20 + i, 3] for i in range(COUNT)])
     pixels = np.arange(int(shapes.prod(1).sum()), dtype=np.uint64).astype(np.uint8)
-    ragged = RaggedStore(pixels, shapes, side=15, canvas=21)
+    ragged = RaggedStore(pixels, shapes, 21)
     made = recipe({"epochs": 1}, {"crop": "resized"})
     for _, batch in training_batches(ragged, LABELS, made, length(made.train, COUNT)):
         assert batch.images is not None

@@ -43,3 +43,4 @@ def backends(
         for row in found
     ]
     render.out().print(render.table("", ["backend", "version", "devices"], rows))
+    render.next_command("vit train --backend NAME")

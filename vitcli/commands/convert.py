@@ -53,7 +53,7 @@ def weights(
         f"{result.target}: {result.tensors} tensors, {result.parameters:,} values, "
         f"{result.layout_from} -> {result.layout_to}\n"
         f"logits on {result.backend}: float64 difference {result.difference_float64:.2g}, "
-        f"float32 {result.difference_float32:.2g} (relative)\n"
-        f"next: vit predict IMAGE --weights {result.target}",
+        f"float32 {result.difference_float32:.2g} (relative)",
         soft_wrap=True,
     )
+    render.next_command(f"vit predict IMAGE --weights {result.target}")

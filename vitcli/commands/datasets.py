@@ -33,6 +33,7 @@ def list_datasets(as_json: options.Json = False) -> None:
         options.print_json([{"name": name, "images": images, "place": place} for name, images, place in rows])
         return
     render.out().print(render.table("", ["name", "images", "place"], rows))
+    render.next_command("vit datasets info NAME")
 
 
 @app.command("info")
@@ -43,6 +44,7 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """Tell what a data set holds: classes, counts, license, where to get it."""
+    from vitcli import render
     from vitcli.data.catalogue import CATALOGUE, data_root
 
     facts: dict[str, object] = {}
@@ -58,6 +60,7 @@ def info(
     for key, value in facts.items():
         text = ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
         typer.echo(f"{key.replace('_', ' '):<{width}}  {text}")
+    render.next_command(f"vit train {'digits' if name == 'digits' else f'folder --data {name}'}")
 
 
 def _counts(source: str) -> dict[str, object]:

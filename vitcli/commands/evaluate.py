@@ -56,6 +56,7 @@ def evaluate(
     console.print(
         render.table("rows: true class; columns: predicted", columns, rows, right=range(1, len(columns)))
     )
+    render.next_command(f"vit predict IMAGE --weights {weights}")
 
 
 def _worst(names: list[str], own: str, counts: list[int]) -> str:

@@ -72,6 +72,7 @@ def parity(
             f"{result.max_loss_difference:.2g}, parameters {result.parameter_difference:.2g} relative",
             soft_wrap=True,
         )
+        render.next_command(f"vit train {result.recipe} --backend jax")
     if not result.ok:
         more = f" (and {len(result.faults) - 1} more)" if len(result.faults) > 1 else ""
         raise VerificationError(f"the engines differ: {result.faults[0]}{more}")

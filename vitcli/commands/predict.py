@@ -63,6 +63,8 @@ def predict(
     failed = sum(outcome.error is not None for outcome in found)
     if as_json and failed < len(found):
         options.print_json([_record(outcome) for outcome in found])
+    if failed < len(found):
+        render.next_command(f"vit evaluate {weights or 'RUN'} --split test")
     if failed:
         raise typer.Exit(2 if failed == len(found) else 1)
 

@@ -24,6 +24,7 @@ def list_recipes(as_json: options.Json = False) -> None:
         options.print_json(found)
         return
     render.out().print(render.table("", ["recipe", "what"], [[row["name"], row["what"]] for row in found]))
+    render.next_command("vit recipes show NAME; vit train NAME")
 
 
 @app.command("show")
@@ -51,6 +52,7 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own."""
+    from vitcli import render
     from vitcli.core import recipes
     from vitcli.core.errors import RequestError
 
@@ -64,12 +66,14 @@ def copy(
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RequestError(f"cannot write {target}: {error.strerror}") from error
-    typer.echo(f"{target} written\nnext: vit train {target}")
+    typer.echo(f"{target} written")
+    render.next_command(f"vit train {target}")
 
 
 @app.command("validate")
 def validate(request: Request) -> None:
     """Check a recipe file without touching any data."""
+    from vitcli import render
     from vitcli.core import recipes
     from vitcli.core.parameters import count
     from vitcli.jobs.drafts import provisional, recipe_draft
@@ -77,7 +81,8 @@ def validate(request: Request) -> None:
     name, overrides = options.split_overrides(request)
     name = name or recipes.DEFAULT
     recipe = provisional(recipe_draft(name, overrides))
-    typer.echo(f"{name}: valid, {count(recipe.model):,} parameters\nnext: vit train {name}")
+    typer.echo(f"{name}: valid, {count(recipe.model):,} parameters")
+    render.next_command(f"vit train {name}")
 
 
 @app.command("keys")

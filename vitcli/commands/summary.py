@@ -69,3 +69,8 @@ def summary(
         f"about {found.activation_bytes / 1e6:.1f} MB for the activations of {found.batch_size} images",
         soft_wrap=True,
     )
+    if "/" in name and not name.endswith((".toml", ".safetensors")):
+        render.next_command(f"vit train RECIPE model.variant={name}")
+    else:
+        weights = name.endswith(".safetensors")
+        render.next_command(f"vit predict IMAGE --weights {name}" if weights else f"vit train {name}")

@@ -54,7 +54,7 @@ def train(
         return
     render.out().print(
         f"{result.run}: best top-1 {result.best['top1']:.2%} on validation (epoch {result.best['epoch']:.0f}), "
-        f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s\n"
-        f"next: vit evaluate {result.run} --split test; vit predict IMAGE",
+        f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s",
         soft_wrap=True,
     )
+    render.next_command(f"vit evaluate {result.run} --split test; vit predict IMAGE")

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -103,7 +104,7 @@ def resolve(draft: Draft) -> Recipe:
     Raises:
         RecipeError: a missing key, a value of the wrong type or out of range, or an impossible combination.
     """
-    return validated(Recipe, _expand(draft.values), draft.origins)
+    return validated(Recipe, expand(draft.values), draft.origins)
 
 
 def validated(record: type[R], values: Mapping[str, Any], origins: Mapping[str, str]) -> R:
@@ -121,6 +122,7 @@ def validated(record: type[R], values: Mapping[str, Any], origins: Mapping[str, 
         raise RecipeError(message + more) from error
 
 
+@cache
 def known_keys(record: type[Record] = Recipe, prefix: str = "") -> dict[str, Any]:
     """Returns every dotted key of a record with its annotated type."""
     keys: dict[str, Any] = {}
@@ -152,7 +154,7 @@ def to_toml(record: Record, heading: str = "") -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _expand(values: Mapping[str, Any]) -> Values:
+def expand(values: Mapping[str, Any]) -> Values:
     """Returns the values with shorthands resolved; a key that is said wins over its shorthand."""
     expanded = dict(values)
     name, ratio = expanded.pop("model.variant", None), expanded.pop("model.mlp_ratio", None)
@@ -195,7 +197,8 @@ def _typed(key: str, text: str) -> Any:
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
-        return text
+        # TOML has no .5 and no 5.; people write them.
+        return float(text) if float in kinds and re.fullmatch(r"[+-]?(\d+\.|\.\d+)", text) else text
 
 
 def _kinds(annotation: Any) -> Iterator[type]:
@@ -264,7 +267,7 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return "[" + ", ".join(format_value(item) for item in value) + "]"
     return repr(value)

@@ -170,8 +170,10 @@ class Recipe(Record):
             raise ValueError(
                 f"data.cache_size={self.cache_size} is smaller than model.image_size={self.model.image_size}"
             )
-        if self.augment.crop == "padded" and self.data.cache == "ragged":
-            raise ValueError("augment.crop='padded' needs square images: data.cache='square'")
+        if self.augment.crop != "resized" and self.data.cache == "ragged":
+            raise ValueError(
+                f"data.cache='ragged' is for augment.crop='resized', not {self.augment.crop!r}; use data.cache='square'"
+            )
         return self
 
     @property

@@ -46,7 +46,7 @@ def evaluation_batches(store: Store, size: int) -> Iterator[tuple[Pixels, int]]:
     The last batch is filled up with black, so that one compiled program serves all.
     """
     for start in range(0, len(store), size):
-        images = store.squares(np.arange(start, min(start + size, len(store))))
+        images, _ = store.gather(np.arange(start, min(start + size, len(store))), None)
         count = len(images)
         if count < size:
             images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.uint8)])

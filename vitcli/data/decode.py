@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,6 @@ class Geometry:
     fit: Literal["squash", "crop"]
     size: int
     channels: int
-
-    def asdict(self) -> dict[str, Any]:
-        """Returns the fields, for metadata and cache keys."""
-        return asdict(self)
 
 
 def decode_square(path: Path, geometry: Geometry) -> Pixels:

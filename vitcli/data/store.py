@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -43,11 +44,10 @@ class Store(Protocol):
         ...
 
     def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
-        """Returns images (n, S, S, C) that hold the boxes (top, left, height, width), and the boxes in them."""
-        ...
+        """Returns images (n, S, S, C) that hold the boxes (top, left, height, width), and the boxes in them.
 
-    def squares(self, index: Index) -> Pixels:
-        """Returns the images (n, cache_size, cache_size, C) that evaluation sees."""
+        Without boxes: the fitted images, of which evaluation cuts the middle out.
+        """
         ...
 
 
@@ -69,10 +69,6 @@ class SquareStore:
         """Returns the whole images."""
         return self.pixels[index], boxes
 
-    def squares(self, index: Index) -> Pixels:
-        """Returns the whole images."""
-        return self.pixels[index]
-
 
 class FileStore:
     """Images decoded each time they are asked for, by threads (the decoders release the interpreter lock)."""
@@ -91,22 +87,15 @@ class FileStore:
 
     def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
         """Returns the whole fitted images."""
-        return self.squares(index), boxes
-
-    def squares(self, index: Index) -> Pixels:
-        """Returns the fitted images."""
-        return np.stack(
-            list(self._threads.map(lambda i: decode_square(self._paths[i], self._geometry), index))
-        )
+        images = self._threads.map(lambda i: decode_square(self._paths[i], self._geometry), index)
+        return np.stack(list(images)), boxes
 
 
 class RaggedStore:
-    """Images with their aspect kept: packed bytes, where each begins, and its height and width."""
+    """Images with their aspect kept, for random boxes: packed bytes, where each begins, height and width."""
 
-    def __init__(
-        self, packed: NDArray[np.uint8], shapes: NDArray[np.int64], *, side: int, canvas: int
-    ) -> None:
-        self._packed, self._shapes, self._side, self._canvas = packed, shapes, side, canvas
+    def __init__(self, packed: NDArray[np.uint8], shapes: NDArray[np.int64], canvas: int) -> None:
+        self._packed, self._shapes, self._canvas = packed, shapes, canvas
         self._offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1))])
 
     def __len__(self) -> int:
@@ -120,7 +109,7 @@ class RaggedStore:
     def gather(self, index: Index, boxes: Boxes | None) -> tuple[Pixels, Boxes | None]:
         """Returns each box copied to the upper left of a canvas that holds the largest box."""
         if boxes is None:
-            return self.squares(index), None
+            raise ValueError("a ragged store is gathered by boxes")
         out = np.zeros((len(index), self._canvas, self._canvas, self._shapes[0, 2]), np.uint8)
         for row, (i, box) in enumerate(zip(index, boxes.astype(int), strict=True)):
             top, left, height, width = box
@@ -128,17 +117,6 @@ class RaggedStore:
         moved = boxes.copy()
         moved[:, :2] = 0
         return out, moved
-
-    def squares(self, index: Index) -> Pixels:
-        """Returns the middle square of each."""
-        corners = (self._shapes[index, :2] - self._side) // 2
-        side = self._side
-        return np.stack(
-            [
-                self._image(i)[top : top + side, left : left + side]
-                for i, (top, left) in zip(index, corners, strict=True)
-            ]
-        )
 
     def _image(self, i: int) -> Pixels:
         return self._packed[self._offsets[i] : self._offsets[i + 1]].reshape(self._shapes[i])
@@ -149,8 +127,12 @@ def geometry(recipe: Recipe) -> Geometry:
     return Geometry(fit=recipe.data.fit, size=recipe.cache_size, channels=recipe.model.in_channels)
 
 
-def open_store(examples: Examples, recipe: Recipe, reporter: Reporter, title: str) -> Store:
+def open_store(
+    examples: Examples, recipe: Recipe, reporter: Reporter, title: str, *, training: bool = False
+) -> Store:
     """Returns the decoded images of a part, from the cache or building it with all cores.
+
+    Only `training` keeps the aspect where the recipe says so: evaluation sees what prediction sees.
 
     Raises:
         DataError: some images cannot be read, or the embedded pixels do not fit the recipe.
@@ -167,8 +149,8 @@ def open_store(examples: Examples, recipe: Recipe, reporter: Reporter, title: st
         return SquareStore(examples.images)
     if recipe.data.cache == "none":
         return FileStore(examples.images, shape)
-    ragged = recipe.data.cache == "ragged"
-    folder = cache_root() / _address(examples.images, {**shape.asdict(), "ragged": ragged})
+    ragged = training and recipe.data.cache == "ragged"
+    folder = cache_root() / _address(examples.images, {**asdict(shape), "ragged": ragged})
     if not folder.is_dir():
         build = _build_ragged if ragged else _build_square
         _write(folder, lambda temporary: build(temporary, examples.images, shape, reporter, title))  # type: ignore[arg-type]
@@ -178,9 +160,7 @@ def open_store(examples: Examples, recipe: Recipe, reporter: Reporter, title: st
     low, high = recipe.augment.crop_ratio
     # Of a box whose short side rounds to `size`, the long side is at most this.
     canvas = math.ceil((shape.size + 0.5) * max(high, 1 / low) + 0.5)
-    return RaggedStore(
-        pixels, np.load(folder / "shapes.npy", allow_pickle=False), side=shape.size, canvas=canvas
-    )
+    return RaggedStore(pixels, np.load(folder / "shapes.npy", allow_pickle=False), canvas)
 
 
 def cache_root() -> Path:
@@ -210,9 +190,10 @@ def _write(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)  # a killed run may have had the same process id
         temporary.mkdir(parents=True)
         build(temporary)
-        if not folder.exists():  # another run may have built the same cache meanwhile
-            temporary.rename(folder)
+        temporary.rename(folder)
     except OSError as error:
+        if folder.is_dir():  # another run has built the same cache meanwhile
+            return
         raise VitError(
             f"cannot write the pixel cache in {folder.parent}: {error.strerror}; "
             f"set VIT_CACHE to a folder with room, or data.cache=none"

@@ -119,7 +119,7 @@ def parity(
             f"say --precision {' or '.join(TOLERANCES)}"
         )
     examples = dataset.parts["train"]
-    store = open_store(examples, resolved, reporter, "decoding train images")
+    store = open_store(examples, resolved, reporter, "decoding train images", training=True)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     engines = {name: registry.load(name) for name in PAIR}
     weights = initial_weights(resolved.model, resolved.train.seed)

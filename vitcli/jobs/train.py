@@ -93,7 +93,9 @@ def train(
     path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
     span = length(resolved.train, len(dataset.parts["train"]))
     stores = {
-        part: open_store(dataset.parts[part], resolved, reporter, f"decoding {part} images")
+        part: open_store(
+            dataset.parts[part], resolved, reporter, f"decoding {part} images", training=part == "train"
+        )
         for part in ("train", "validation")
     }
     engine = registry.load(backend)
@@ -144,12 +146,12 @@ class _Loop:
     def run(self) -> tuple[float, float]:
         """Trains to the end; returns seconds and images per second."""
         begin = time.perf_counter()
+        images = sum(self._real_images(step) for step in range(self._span.steps))
         with (
             _stop_signal() as stopped,
-            self._reporter.track("training", self._span.steps, "steps") as advance,
+            self._reporter.track("training", images, "images") as advance,
         ):
             self._steps(stopped, advance)
-        images = sum(self._real_images(step) for step in range(self._span.steps))
         return time.perf_counter() - begin, images / max(self._stepping, 1e-9)
 
     def _steps(self, stopped: list[int], advance: Advance) -> None:
@@ -185,7 +187,7 @@ class _Loop:
             )
         self._losses.append(measured["loss"])
         self._folder.record("step", step=at.step, lr=at.lr, **measured)
-        advance(1, f"loss {measured['loss']:.4f}")
+        advance(self._real_images(at.step), f"loss {measured['loss']:.4f}")
 
     def _evaluate(self, epoch: int, step: int) -> None:
         part = self._dataset.parts["validation"]

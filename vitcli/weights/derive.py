@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitcli.core.draft import Draft, override, validated
+from vitcli.core.draft import Draft, expand, override, validated
 from vitcli.core.errors import RequestError, WeightsError
 from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import DataSpec
@@ -33,7 +33,7 @@ def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
         spec = derive_spec(shapes, list(overrides), str(path))
         card = Card(spec=spec, classes=_numbered(spec), preprocess=_plain(spec), source=path.name)
     else:
-        said = override(Draft(values={}), overrides)
+        said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
     table = parameter_table(card.spec)
     expected = {
@@ -55,7 +55,7 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpe
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
         WeightsError: the names are not those of a Vision Transformer.
     """
-    said = override(Draft(values={}), assignments)
+    said = _said(assignments)
     try:
         found = derived_values(shapes, said, source)
     except (IndexError, ValueError) as error:
@@ -154,6 +154,12 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
     # As timm: the norm after pooling goes with the mean over patches.
     mean = not values["model.tokens.class_token"] or values["model.norm.final"] == "after_pool"
     return {"model.pool": "mean" if mean else "cls"}
+
+
+def _said(assignments: Sequence[str]) -> Draft:
+    """Returns what is said about a model, a variant's name filled in."""
+    said = override(Draft(values={}), assignments)
+    return Draft(values=expand(said.values), origins=said.origins)
 
 
 def _flat(spec: ModelSpec, said: Draft) -> dict[str, object]:
