@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/python bench/demo.py
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ bench: setup
 	$(BIN)/python bench/step.py
 
 check-slow: setup
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest --numprocesses auto -m "slow or not slow"
 
 clean:
 	rm -rf $(VENV)
