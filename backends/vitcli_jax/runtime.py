@@ -77,7 +77,7 @@ class JaxTrainer:
         self, recipe: Recipe, state: Arrays, device: jax.Device, images: NDArray[np.uint8] | None
     ) -> None:
         self._recipe, self._device, self._precision = recipe, device, recipe.train.precision
-        self.resident = images is not None and device.platform != "cpu" and _fits(images.nbytes, device)
+        self.resident = images is not None and _stays(images.nbytes, device)
         with _scope(self._precision, device):
             self._state = jax.device_put(_first_state(recipe, state), device)
             self._images = jax.device_put(np.ascontiguousarray(images), device) if self.resident else None
@@ -268,7 +268,10 @@ def _micro_batch(recipe: Recipe, device: jax.Device) -> int:
     return cpu_micro_batch(recipe.model, size) if device.platform == "cpu" else size
 
 
-def _fits(size: int, device: jax.Device) -> bool:
+def _stays(size: int, device: jax.Device) -> bool:
+    """Whether a training set of that many bytes is put on the device for good."""
+    if device.platform == "cpu":
+        return False
     statistics = device.memory_stats() or {}
     return size < _RESIDENT_PART * int(statistics.get("bytes_limit", 0))
 

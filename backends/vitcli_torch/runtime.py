@@ -79,7 +79,7 @@ class TorchTrainer:
         self, recipe: Recipe, state: Arrays, device: torch.device, images: NDArray[np.uint8] | None
     ) -> None:
         self._recipe, self._device, self._precision = recipe, device, recipe.train.precision
-        self.resident = images is not None and device.type == "cuda" and _fits(images.nbytes, device)
+        self.resident = images is not None and _stays(images.nbytes, device)
         self._images = torch.tensor(images, device=device) if self.resident else None
         given = {
             kind: {name: self._tensor(value) for name, value in values.items()}
@@ -241,8 +241,9 @@ def _micro_batch(recipe: Recipe, device: torch.device) -> int:
     return cpu_micro_batch(recipe.model, size) if device.type == "cpu" else size
 
 
-def _fits(size: int, device: torch.device) -> bool:
-    return size < _RESIDENT_PART * torch.cuda.mem_get_info(device)[0]
+def _stays(size: int, device: torch.device) -> bool:
+    """Whether a training set of that many bytes is put on the device for good."""
+    return device.type == "cuda" and size < _RESIDENT_PART * torch.cuda.mem_get_info(device)[0]
 
 
 def _device(name: str | None, devices: list[str]) -> torch.device:

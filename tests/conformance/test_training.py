@@ -254,6 +254,22 @@ def test_state_goes_from_one_engine_to_the_other_and_on(backend: Backend) -> Non
         np.testing.assert_allclose(rest, straight[3:], rtol=1e-9)
 
 
+def test_a_resident_set_gives_the_same_steps(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an accelerator does, made to happen on the CPU: the step gathers images by index."""
+    recipe = _recipe()
+    batch = _batch(recipe)
+    expected = _trainer(backend, recipe).inspect(batch, 0)["loss"]
+    monkeypatch.setattr(f"vitcli_{backend.name}.runtime._stays", lambda size, device: True)
+    order = np.array([3, 0, 6, 1, 5, 2, 4], np.int32)
+    images = np.empty_like(np.asarray(batch.images))
+    images[order] = batch.images
+    state = {f"param.{name}": value for name, value in random_weights(recipe.model).items()}
+    trainer = backend.trainer(recipe, state, device="cpu", images=images)
+    assert trainer.resident
+    resident = Batch(**{**batch.__dict__, "images": None, "index": order})
+    assert trainer.inspect(resident, 0)["loss"] == pytest.approx(expected, rel=1e-12)
+
+
 def test_learning_can_be_overfitted(backend: Backend) -> None:
     recipe = _recipe(precision="float32", lr=1e-2)
     losses = _steps(_trainer(backend, recipe), recipe, 30)
