@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 State = dict[str, dict[str, Array]]
 # The part of an accelerator's memory that the training set may take to live there.
 _RESIDENT_PART = 0.3
+# Images, and bytes of activations, of a piece on a CPU (bench/results/micro-batch-cpu.md).
+_LEAST_PIECE, _PIECE_BYTES = 8, 16_000_000
 
 
 class JaxBackend:
@@ -265,7 +267,9 @@ def _scope(precision: Precision, device: jax.Device) -> Iterator[None]:
 
 def _micro_batch(recipe: Recipe, device: jax.Device) -> int:
     size = recipe.train.batch_size
-    return cpu_micro_batch(recipe.model, size) if device.platform == "cpu" else size
+    if device.platform != "cpu":
+        return size
+    return cpu_micro_batch(recipe.model, size, least=_LEAST_PIECE, budget=_PIECE_BYTES)
 
 
 def _stays(size: int, device: jax.Device) -> bool:

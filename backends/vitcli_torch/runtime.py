@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The part of an accelerator's memory that the training set may take to live there.
 _RESIDENT_PART = 0.3
+# Images, and bytes of activations, of a piece on a CPU (bench/results/micro-batch-cpu.md).
+_LEAST_PIECE, _PIECE_BYTES = 16, 32_000_000
 
 
 class TorchBackend:
@@ -238,7 +240,9 @@ def _scope(precision: Precision) -> Iterator[None]:
 
 def _micro_batch(recipe: Recipe, device: torch.device) -> int:
     size = recipe.train.batch_size
-    return cpu_micro_batch(recipe.model, size) if device.type == "cpu" else size
+    if device.type != "cpu":
+        return size
+    return cpu_micro_batch(recipe.model, size, least=_LEAST_PIECE, budget=_PIECE_BYTES)
 
 
 def _stays(size: int, device: torch.device) -> bool:

@@ -91,11 +91,17 @@ def _pool_cost(spec: ModelSpec) -> int:
     return 2 * D * D + 2 * N * D * D + 2 * N * D + _mlp_cost(spec)
 
 
-def cpu_micro_batch(spec: ModelSpec, batch_size: int) -> int:
+def cpu_micro_batch(spec: ModelSpec, batch_size: int, *, least: int, budget: int) -> int:
     """Returns how many images go through the model at once on a CPU: a power of two, or the whole batch.
 
-    Small pieces keep activations near the caches: measured 1.1 to 1.5 times faster in JAX and half the memory
-    in both engines (bench/results/). 32 MB of activations a piece, or 8 images, is the middle of a flat optimum.
+    Small pieces keep activations near the caches and halve the memory; where the optimum lies differs between
+    engines (bench/results/micro-batch-cpu.md).
+
+    Args:
+        spec: the model.
+        batch_size: images of an update.
+        least: images below which a piece is not worth its overhead.
+        budget: bytes of activations that a piece may keep.
     """
-    fitting = 32_000_000 // activation_bytes(spec, images=1)
-    return min(batch_size, max(8, 1 << max(0, fitting.bit_length() - 1)))
+    fitting = budget // activation_bytes(spec, images=1)
+    return min(batch_size, max(least, 1 << max(0, fitting.bit_length() - 1)))
