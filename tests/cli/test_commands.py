@@ -240,7 +240,7 @@ def test_newest_finished_run_is_taken_and_named(
     assert said.code == 0
     assert said.err.splitlines() == [
         f"weights {tmp_path}/new/model.safetensors: 10 classes, trained on digits; {trained.backend}",
-        "next: vit evaluate RUN --split test",
+        "next: vit evaluate RUN",
     ]
 
 

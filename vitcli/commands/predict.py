@@ -64,7 +64,7 @@ def predict(
     if as_json and failed < len(found):
         options.print_json([_record(outcome) for outcome in found])
     if failed < len(found):
-        render.next_command(f"vit evaluate {weights or 'RUN'} --split test")
+        render.next_command(f"vit evaluate {weights or 'RUN'}")
     if failed:
         raise typer.Exit(2 if failed == len(found) else 1)
 

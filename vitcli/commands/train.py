@@ -57,4 +57,4 @@ def train(
         f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s",
         soft_wrap=True,
     )
-    render.next_command(f"vit evaluate {result.run} --split test; vit predict IMAGE")
+    render.next_command(f"vit evaluate {result.run}; vit predict IMAGE")
