@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 
 from tests.conformance.conftest import backend as backend
+from tests.peers.compare import assert_logits
 from vitcli.core.backend import Backend
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.derive import derive_spec
@@ -103,8 +103,4 @@ def _check(
     float32: str = "logits",
 ) -> None:
     golden = tensors(path)
-    wide = backend.load(spec, weights, device="cpu", precision="float64").logits(golden["input"])
-    np.testing.assert_allclose(wide, golden[exact], rtol=1e-9, atol=1e-9 * np.abs(golden[exact]).max())
-    narrow = backend.load(spec, weights, device="cpu", precision="float32").logits(golden["input"])
-    # Both sides round in float32: 2e-6 measured, 2e-5 x the largest logit allowed.
-    assert np.abs(narrow - golden[float32]).max() <= 2e-5 * max(1.0, np.abs(golden[float32]).max())
+    assert_logits(backend, spec, weights, golden["input"], exact=golden[exact], narrow=golden[float32])

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.conformance.conftest import backend as backend
 from tests.models import random_pixels, random_weights
+from tests.peers.compare import assert_logits
 from vitcli.core.backend import Backend
 from vitcli.core.parameters import count, parameter_table
 from vitcli.core.spec import ModelSpec
@@ -68,10 +69,7 @@ def test_logits_equal_timm(backend: Backend, case: str, seed: int) -> None:
     with torch.inference_mode():
         theirs = peer(torch.tensor(pixels)).numpy()
         exact = peer.double()(torch.tensor(pixels, dtype=torch.float64)).numpy()
-    wide = backend.load(spec, weights, device="cpu", precision="float64").logits(pixels)
-    np.testing.assert_allclose(wide, exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
-    ours = backend.load(spec, weights, device="cpu", precision="float32").logits(pixels)
-    assert np.abs(ours - theirs).max() <= 2e-5 * max(1.0, np.abs(theirs).max())
+    assert_logits(backend, spec, weights, pixels, exact=exact, narrow=theirs)
 
 
 def test_swiglu_equals_timm(backend: Backend) -> None:
@@ -84,8 +82,7 @@ def test_swiglu_equals_timm(backend: Backend) -> None:
     peer.load_state_dict({name: torch.tensor(value) for name, value in weights.items()}, strict=True)
     with torch.inference_mode():
         exact = peer(torch.tensor(pixels, dtype=torch.float64)).numpy()
-    wide = backend.load(spec, weights, device="cpu", precision="float64").logits(pixels)
-    np.testing.assert_allclose(wide, exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
+    assert_logits(backend, spec, weights, pixels, exact=exact)
 
 
 @pytest.mark.parametrize("name", ["Ti/16", "S/16", "B/16", "B/32", "L/16"])

@@ -11,6 +11,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.conformance.conftest import backend as backend
 from tests.models import random_pixels, random_weights
+from tests.peers.compare import assert_logits
 from tests.peers.test_golden import torchvision_name
 from vitcli.core.backend import Backend
 from vitcli.core.spec import ModelSpec
@@ -49,7 +50,4 @@ def test_logits_equal_torchvision(backend: Backend, seed: int) -> None:
     with torch.inference_mode():
         narrow = peer(torch.tensor(pixels)).numpy()
         exact = peer.double()(torch.tensor(pixels, dtype=torch.float64)).numpy()
-    wide = backend.load(spec, weights, device="cpu", precision="float64").logits(pixels)
-    np.testing.assert_allclose(wide, exact, rtol=1e-9, atol=1e-9 * np.abs(exact).max())
-    ours = backend.load(spec, weights, device="cpu", precision="float32").logits(pixels)
-    assert np.abs(ours - narrow).max() <= 2e-5 * max(1.0, np.abs(narrow).max())
+    assert_logits(backend, spec, weights, pixels, exact=exact, narrow=narrow)
