@@ -67,6 +67,11 @@ def parity(
         columns = ["step", *(f"{name} loss" for name in result.steps[0].loss)]
         columns += ["difference", "perturbed 1e-7", "logits", "gradient", "worst gradient"]
         render.out().print(render.table("", columns, rows, right=range(7)))
+        worst = {name: max(row.gradients[name] for row in result.steps) for name in result.steps[0].gradients}
+        rows = [
+            [name, f"{result.steps[0].gradients[name]:.1e}", f"{most:.1e}"] for name, most in worst.items()
+        ]
+        render.out().print(render.table("", ["gradient of", "first step", "largest"], rows, right=(1, 2)))
         render.out().print(
             f"{result.recipe}, {result.precision}, {len(result.steps)} steps: largest loss difference "
             f"{result.max_loss_difference:.2g}, parameters {result.parameter_difference:.2g} relative",
