@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -134,12 +133,6 @@ def recipe_of(weights: Path) -> Recipe | None:
     if not path.is_file():
         return None
     return resolve(parse(path.read_text(encoding="utf-8"), str(path)))
-
-
-def read_metrics(run: Path, event: str) -> list[Mapping[str, Any]]:
-    """Returns the records of one kind from a run's metrics.jsonl."""
-    with (run / METRICS).open(encoding="utf-8") as file:
-        return [record for record in map(json.loads, file) if record["event"] == event]
 
 
 def _is_finished(metrics: Path) -> bool:
