@@ -27,10 +27,11 @@ RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
         {"numpy"},
         set(),
     ),
+    "vitcli.report": ({"vitcli.core", "vitcli.report"}, {"numpy", "matplotlib"}, set()),
     "vitcli.commands": (
         {"vitcli.core.errors", "vitcli.commands"},
         {"typer"},
-        {"vitcli.core", "vitcli.data", "vitcli.jobs", "vitcli.render"},
+        {"vitcli.core", "vitcli.data", "vitcli.jobs", "vitcli.render", "vitcli.report"},
     ),
     "vitcli.main": ({"vitcli", "vitcli.core.errors", "vitcli.commands"}, {"typer"}, {"vitcli.render"}),
     "vitcli.__main__": ({"vitcli.main"}, set(), set()),
