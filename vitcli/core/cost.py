@@ -40,7 +40,7 @@ def layers(spec: ModelSpec) -> list[Layer]:
         attention = (f"{name}.norm1.", f"{name}.attn.", f"{name}.ls1.")
         rows.append(row(f"{name}.attn", attention, (N, D), _attention_cost(spec)))
         mlp = (f"{name}.norm2.", f"{name}.mlp.", f"{name}.ls2.")
-        rows.append(row(f"{name}.mlp", mlp, (N, D), N * _mlp_cost(spec)))
+        rows.append(row(f"{name}.mlp", mlp, (N, D), _block_mlp_cost(spec)))
     pooled = ("norm.", "fc_norm.", "attn_pool.")
     rows.append(row(f"pool ({spec.pool})", pooled, (spec.pool_dim,), _pool_cost(spec)))
     features = spec.pool_dim
@@ -70,25 +70,32 @@ def training_bytes(spec: ModelSpec, *, slots: int) -> int:
 def activation_bytes(spec: ModelSpec, *, images: int, bytes_per_value: int = 4) -> int:
     """Returns an estimate of what the backward pass keeps of `images` images; attention weights not kept."""
     N, D, M = spec.num_tokens, spec.embed_dim, spec.fc1_dim
-    per_block = N * (8 * D + 2 * M)
+    per_block = 8 * N * D + 2 * M * (N if spec.linear == "token" else 1)
     return images * bytes_per_value * (spec.depth * per_block + 2 * N * D)
 
 
 def _attention_cost(spec: ModelSpec) -> int:
     N, D = spec.num_tokens, spec.embed_dim
+    if spec.linear == "sequence":
+        return 3 * spec.num_heads * (N * spec.head_dim) ** 2 + 2 * N * N * D
     linear = 3 + int(spec.attention.output_projection)
     return linear * N * D * D + 2 * N * N * D
 
 
-def _mlp_cost(spec: ModelSpec) -> int:
-    return spec.embed_dim * (spec.fc1_dim + spec.mlp_dim)
+def _block_mlp_cost(spec: ModelSpec) -> int:
+    times = spec.num_tokens if spec.linear == "token" else 1
+    return times * _mlp_cost(spec, spec.linear_dim)
+
+
+def _mlp_cost(spec: ModelSpec, width: int) -> int:
+    return width * (spec.fc1_dim + spec.mlp_dim)
 
 
 def _pool_cost(spec: ModelSpec) -> int:
     if spec.pool != "map":
         return 0
     N, D = spec.grid**2, spec.embed_dim  # the probe attends to the patches alone
-    return 2 * D * D + 2 * N * D * D + 2 * N * D + _mlp_cost(spec)
+    return 2 * D * D + 2 * N * D * D + 2 * N * D + _mlp_cost(spec, D)
 
 
 def cpu_micro_batch(spec: ModelSpec, batch_size: int, *, least: int, budget: int) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from vitcli.core.initial import InitSpec
 from vitcli.core.record import Floats, Pair, Record, Texts
 from vitcli.core.spec import Count, ModelSpec, Rate
 
@@ -154,6 +155,7 @@ class Recipe(Record):
     """Everything that one run needs to be run again."""
 
     model: ModelSpec
+    init: InitSpec = InitSpec()
     data: DataSpec = DataSpec()
     augment: AugmentSpec = AugmentSpec()
     train: TrainSpec

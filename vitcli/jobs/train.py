@@ -99,7 +99,7 @@ def train(
         for part in ("train", "validation")
     }
     engine = registry.load(backend)
-    weights = initial_weights(resolved.model, resolved.train.seed)
+    weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
     store = stores["train"]
     trainer = engine.trainer(
         resolved,
