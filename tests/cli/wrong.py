@@ -182,6 +182,14 @@ WEIGHTS: dict[str, Case] = {
         "convert weights letters.safetensors new.safetensors --to onnx",
         ("--to onnx", "native, torch, jax"),
     ),
+    "unknown layout of the source": (
+        "convert weights letters.safetensors new.safetensors --from origin-jaks",
+        ("--from origin-jaks", "did you mean 'origin-jax'"),
+    ),
+    "a layout that cannot hold it": (
+        "convert weights letters.safetensors new.safetensors --to origin-homework",
+        ("origin-homework cannot hold this model", "model.pool", "mean_all"),
+    ),
     "onto itself": (
         "convert weights letters.safetensors letters.safetensors",
         ("letters.safetensors", "the source itself", "another name"),
@@ -190,7 +198,7 @@ WEIGHTS: dict[str, Case] = {
         "convert weights letters.safetensors link.safetensors",
         ("link.safetensors", "the source itself"),
     ),
-    "to another format": ("convert weights letters.safetensors new.pth", ("new.pth", ".safetensors")),
+    "to another format": ("convert weights letters.safetensors new.onnx", ("new.onnx", ".safetensors")),
     "into no folder": (
         "convert weights letters.safetensors nowhere/new.safetensors",
         ("nowhere", "make it first"),
