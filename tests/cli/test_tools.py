@@ -217,5 +217,8 @@ def test_summary_command(trained: Trained) -> None:
         assert of_file[key] == of_run[key] == found[key]
     words = here("summary", "digits", *TINY).out
     assert f"{PARAMETERS:,} parameters" in words
+    batch = here("summary", "digits", *TINY, "--batch", "16")
+    assert "16 x 17 x 16" in batch.out
+    assert f"16 images: {16 * products / 1e6:.2f} M multiply-adds, input 0.00 MB" in batch.out
     # Dosovitskiy et al. 2021, table 1, gives ViT-B as 86 million parameters.
     assert json.loads(here("summary", "B/16", "--json").out)["parameters"] == pytest.approx(86e6, rel=0.01)

@@ -66,7 +66,17 @@ def test_loss_and_logits_are_the_references(backend: Backend) -> None:
     assert seen["loss"] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("option", ["standard", "all at once", "class token beside mean"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "standard",
+        "all at once",
+        "class token beside mean",
+        "heads cut and merged raw",
+        "softmax over queries, scale behind",
+        "whole sequence, otherwise",
+    ],
+)
 def test_gradients_are_those_of_finite_differences(backend: Backend, option: str) -> None:
     """One random direction for each tensor: (f(p + h d) - f(p - h d)) / 2 h in float64."""
     recipe, random = _recipe(option), np.random.default_rng(8)
@@ -92,8 +102,11 @@ def test_gradients_are_those_of_finite_differences(backend: Backend, option: str
         assert float((gradients[name] * direction).sum()) == pytest.approx(numeric, rel=1e-5, abs=1e-8), name
 
 
-def test_zero_gradient_rows_are_zero_and_others_are_not(backend: Backend) -> None:
-    recipe = _recipe("map head")
+@pytest.mark.parametrize(
+    "option", ["map head", "softmax over queries", "heads cut raw", "whole sequence", "scale behind"]
+)
+def test_zero_gradient_rows_are_zero_and_others_are_not(backend: Backend, option: str) -> None:
+    recipe = _recipe(option)
     gradients = _trainer(backend, recipe).inspect(_batch(recipe), 0)["gradients"]
     for name, parameter in parameter_table(recipe.model).items():
         moving = gradients[name]
@@ -198,11 +211,14 @@ def test_two_runs_are_bit_identical(backend: Backend) -> None:
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[1])
 
 
-def test_engines_make_the_same_steps_with_everything_on() -> None:
+@pytest.mark.parametrize(
+    "option", ["all at once", "heads cut and merged raw", "softmax over queries", "whole sequence, otherwise"]
+)
+def test_engines_make_the_same_steps_with_everything_on(option: str) -> None:
     from tests.conformance.conftest import load
 
     drop = {"embedding": 0.1, "attention": 0.1, "projection": 0.1, "mlp": 0.1, "path": 0.2}
-    recipe = _recipe("all at once", drop=drop, micro_batch=3, ema=0.99, label_smoothing=0.1, clip=1.0)
+    recipe = _recipe(option, drop=drop, micro_batch=3, ema=0.99, label_smoothing=0.1, clip=1.0)
     curves = [_steps(_trainer(load(name), recipe), recipe, 10) for name in ("jax", "torch")]
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-9)
 

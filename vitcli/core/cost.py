@@ -57,6 +57,31 @@ def forward_flops(spec: ModelSpec) -> int:
     return 2 * sum(row.multiply_adds for row in layers(spec))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TorchinfoCount:
+    """What torchinfo prints of a PyTorch model of the same tensors, for comparison with published tables.
+
+    It multiplies the parameters of each module, biases and norms included, by the number of images (those of a
+    convolution by the number of positions as well). So it leaves out the products of queries, keys and values,
+    counts a linear layer once however many tokens pass it, and does not see parameters that stand in no module of
+    their own: class token, registers, positions.
+    """
+
+    multiply_adds: int
+    weight_bytes: int
+
+
+def torchinfo_count(spec: ModelSpec, *, images: int) -> TorchinfoCount:
+    """Returns the multiply-adds and the bytes of float32 weights as torchinfo counts them."""
+    bare = {"cls_token", "reg_token", "pos_embed", "attn_pool.latent"}
+    sizes = {name: tensor.size for name, tensor in parameter_table(spec).items() if name not in bare}
+    patches = sum(size for name, size in sizes.items() if name.startswith("patch_embed."))
+    total = sum(sizes.values())
+    return TorchinfoCount(
+        multiply_adds=images * (total + (spec.grid**2 - 1) * patches), weight_bytes=4 * total
+    )
+
+
 def training_bytes(spec: ModelSpec, *, slots: int) -> int:
     """Returns bytes of float32 weights, gradients and optimiser state.
 

@@ -91,7 +91,7 @@ def distribution(text: str) -> Initial:
     Raises:
         ValueError: it says none.
     """
-    kind, *words = text.split()
+    kind, *words = text.split() or [""]
     try:
         numbers = [float(word) for word in words]
     except ValueError:
