@@ -122,6 +122,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd momentum": {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "weight_decay": 0.01},
     "sgd nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "lr": 0.1},
     "adam": {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1},
+    "adamw on everything": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.5, "decay": "all"},
     "adamw": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "betas": [0.8, 0.95]},
     "lion": {"optimizer": "lion", "lr": 0.003, "weight_decay": 0.1},
 }
@@ -144,7 +145,7 @@ def test_optimizers_follow_their_equations(backend: Backend, name: str, clip: fl
         assert measured["gradient_norm"] == pytest.approx(norm, rel=1e-9)
         factor = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
         for key, p in params.items():
-            decay = train.weight_decay if table[key].decay else 0.0
+            decay = train.weight_decay if table[key].decay or train.decay == "all" else 0.0
             params[key], moments[0][key], moments[1][key] = _rule(
                 train, p, factor * gradients[key], moments[0][key], moments[1][key], decay, step + 1
             )

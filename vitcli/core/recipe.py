@@ -99,6 +99,8 @@ class TrainSpec(Record):
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     # adamw, lion: decoupled, multiplied by lr; sgd, adam: added to the gradient (as torch.optim has it).
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    # kernels: biases, gains, tokens and positions are left alone; all: everything decays, as torch.optim's default.
+    decay: Literal["kernels", "all"] = "kernels"
     momentum: Rate = 0.9
     nesterov: bool = False
     # None: (0.9, 0.999), and (0.9, 0.99) for lion.
