@@ -28,6 +28,7 @@ def summary(
     """
     from vitcli import render
     from vitcli.core.errors import RequestError
+    from vitcli.core.variants import VARIANTS
     from vitcli.jobs.summary import summarise
 
     name, overrides = options.split_overrides(request)
@@ -67,7 +68,7 @@ def summary(
             "left out)",
             soft_wrap=True,
         )
-    if "/" in name and not name.endswith((".toml", ".safetensors")):
+    if name.partition("/")[0] in VARIANTS:
         render.next_command(f"vit train RECIPE model.variant={name}")
     else:
         weights = name.endswith(".safetensors")
