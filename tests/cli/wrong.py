@@ -40,6 +40,14 @@ RECIPES: dict[str, Case] = {
     "unknown recipe": ("train digts", ("'digts'", "'digits'", ".toml")),
     "data folder as a recipe": ("train five", ("'five'", "--data five")),
     "two recipes": ("train digits five", ("'digits' and 'five'", "give one", "key=value")),
+    "all of train held out": (
+        "train data.validation=1",
+        ("data.validation=1 (command line)", "above 0 and below 1", '"test"'),
+    ),
+    "misspelt part to validate on": (
+        "train data.validation=tset",
+        ('data.validation="tset" (command line)', '"test"'),
+    ),
     "negative epochs": ("train train.epochs=-1", ("train.epochs=-1", "greater than or equal to 1")),
     "empty batch": ("train train.batch_size=0", ("train.batch_size=0", "greater than or equal to 1")),
     "no full batch": (
@@ -101,6 +109,10 @@ DATA: dict[str, Case] = {
     "CSV without rows": ("train --data norows.csv", ("norows.csv", "no rows")),
     "CSV of missing files": ("train --data absent.csv", ("1 of 2 files", "nowhere.png", "relative")),
     "CSV of one class": ("train --data oneclass.csv", ("one class, 'a'",)),
+    "no test images to validate on": (
+        "train --data five data.validation=test",
+        ("five has no test images", 'data.validation="test"', "data.validation=0.1"),
+    ),
     "set to describe": ("datasets info nothing", ("'nothing'", "digits")),
 }
 

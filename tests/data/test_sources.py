@@ -82,6 +82,18 @@ def test_the_held_out_part_depends_on_the_seed(tmp_path: Path) -> None:
     assert parts[0] == parts[1] != parts[2]
 
 
+@pytest.mark.parametrize("folders", [("train", "test"), ("train", "test", "val")], ids="+".join)
+def test_the_test_part_may_serve_as_validation_part(tmp_path: Path, folders: Sequence[str]) -> None:
+    for folder in folders:
+        touch(tmp_path, *numbered(f"{folder}/a", 3), *numbered(f"{folder}/b", 2))
+    found = opened(tmp_path, validation="test")
+    test = [tmp_path / "test" / name for name in (*numbered("a", 3), *numbered("b", 2))]
+    assert found.parts["validation"].images == found.parts["test"].images == test
+    assert found.parts["validation"].labels.tolist() == [0, 0, 0, 1, 1]
+    assert len(found.parts["train"]) == 5
+    assert open_source(DataSpec(validation="test"), seed=0).parts["validation"].labels.size == 360
+
+
 def test_at_least_one_image_is_held_out_and_one_stays(tmp_path: Path) -> None:
     touch(tmp_path, *numbered("a", 2), *numbered("b", 2))
     assert len(opened(tmp_path, validation=0.01).parts["validation"]) == 1

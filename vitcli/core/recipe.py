@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vitcli.core.record import Floats, Pair, Record, Texts
 from vitcli.core.spec import Count, ModelSpec, Rate
@@ -12,6 +13,13 @@ from vitcli.core.spec import Count, ModelSpec, Rate
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "multistep"]
+
+
+def _fraction_or_test(value: Any) -> Any:
+    # Without this check, pydantic tells one fault for each type of the union.
+    if value == "test" or (isinstance(value, float) and 0 < value < 1):
+        return value
+    raise PydanticCustomError("validation", 'Input should be a number above 0 and below 1, or "test"')
 
 
 class DataSpec(Record):
@@ -28,8 +36,9 @@ class DataSpec(Record):
     # Per channel, of pixels scaled to 0-1; one number serves all channels.
     mean: Floats = (0.5,)
     std: Floats = (0.5,)
-    # Part of train held out, stratified, where the source has no validation images of its own.
-    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    # Part of train held out, stratified, where the source has no validation images of its own;
+    # "test": the test images serve as validation images too, whatever else the source has.
+    validation: Annotated[float | Literal["test"], BeforeValidator(_fraction_or_test)] = 0.1
     # Columns of a CSV source, and a JSON file of label -> class name.
     path_column: str = "path"
     label_column: str = "label"

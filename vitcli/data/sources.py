@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,22 @@ def open_source(data: DataSpec, *, seed: int) -> Dataset:
     """Returns the data set that `data.source` names, with a validation part.
 
     Args:
-        data: source, CSV columns, and the part of train held out where there is no validation.
+        data: source, CSV columns, and where validation images come from.
         seed: decides which images are held out.
 
     Raises:
-        DataError: nothing is there, a class is empty or unknown, there is only one class.
+        DataError: nothing is there, a class is empty or unknown, there is only one class, or no test images
+            that could serve as validation images.
     """
     dataset = _open(data)
     _check_classes(dataset)
+    if data.validation == "test":
+        if "test" not in dataset.parts:
+            raise DataError(
+                f'{dataset.name} has no test images, which data.validation="test" takes for validation; '
+                f"put some in test/CLASS, or hold out a part of train with data.validation=0.1"
+            )
+        return replace(dataset, parts={**dataset.parts, "validation": dataset.parts["test"]})
     if "validation" in dataset.parts:
         return dataset
     train = dataset.parts["train"]
@@ -48,11 +57,7 @@ def open_source(data: DataSpec, *, seed: int) -> Dataset:
             f"{data.source} has {len(train)} training image: too few to hold some out for validation"
         )
     train, validation = hold_out(train, count, seed)
-    return Dataset(
-        name=dataset.name,
-        classes=dataset.classes,
-        parts={**dataset.parts, "train": train, "validation": validation},
-    )
+    return replace(dataset, parts={**dataset.parts, "train": train, "validation": validation})
 
 
 def image_files(folder: Path) -> list[Path]:
