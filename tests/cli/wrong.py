@@ -56,6 +56,8 @@ RECIPES: dict[str, Case] = {
     ),
     "epochs and steps": ("train train.epochs=1 train.steps=5", ("epochs=1, steps=5", "give one")),
     "betas": ("train train.betas=[0.9,1.5]", ("betas=[0.9, 1.5]", "0 <= beta < 1")),
+    "unknown way to keep weights": ("train train.keep=best", ('train.keep="best"', "'accuracy'", "'loss'")),
+    "empty window": ("train train.loss_window=0", ("train.loss_window=0", "greater than or equal to 1")),
     "warm-up without a unit": ("train train.warmup=5", ("warmup", "'5'", "5 epochs")),
     "image size and patches": ("train model.image_size=9", ("image_size=9", "patch_size=2", "8 or 10")),
     "width and heads": ("train model.num_heads=7", ("embed_dim=64", "num_heads=7", "63 or 70")),

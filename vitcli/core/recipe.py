@@ -132,6 +132,12 @@ class TrainSpec(Record):
     dropout_bits: Literal["shared", "native"] = "shared"
     # Epochs between evaluations on the validation images.
     evaluate_every: Count = 1
+    # Whether the first weights are evaluated too: in metrics.jsonl as epoch 0, which has no training loss.
+    evaluate_first: bool = False
+    # Which weights are kept as the best: those of the highest validation top-1, or those after the `loss_window`
+    # steps (0-99, 100-199, ... of the whole run) with the lowest mean training loss.
+    keep: Literal["accuracy", "loss"] = "accuracy"
+    loss_window: Count = 100
     # PyTorch's compiler: pays on a GPU, costs on a CPU. JAX always compiles.
     compile: bool = False
 
