@@ -110,6 +110,18 @@ DATA: dict[str, Case] = {
     "CSV with a short row": ("train --data short.csv", ("short.csv, line 3", "fewer columns")),
     "CSV without rows": ("train --data norows.csv", ("norows.csv", "no rows")),
     "CSV of missing files": ("train --data absent.csv", ("1 of 2 files", "nowhere.png", "relative")),
+    "CSV with another image folder": (
+        "train --data absent.csv data.image_folder=five",
+        ("2 of 2 files", "five/five/a/0.png", "relative to five", "data.image_folder"),
+    ),
+    "CSV without its label names": (
+        "train --data oneclass.csv data.label_names=none.json",
+        ("data.label_names=none.json", "No such file", "beside oneclass.csv"),
+    ),
+    "known set of a CSV that is not here": (
+        "train --data cassava",
+        ("Cassava", "cassava/train.csv", "--data CSV", "https://www.kaggle.com", "vit datasets info cassava"),
+    ),
     "CSV of one class": ("train --data oneclass.csv", ("one class, 'a'",)),
     "no test images to validate on": (
         "train --data five data.validation=test",

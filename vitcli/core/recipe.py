@@ -39,9 +39,11 @@ class DataSpec(Record):
     # Part of train held out, stratified, where the source has no validation images of its own;
     # "test": the test images serve as validation images too, whatever else the source has.
     validation: Annotated[float | Literal["test"], BeforeValidator(_fraction_or_test)] = 0.1
-    # Columns of a CSV source, and a JSON file of label -> class name.
+    # Columns of a CSV source, and the folder of its images, seen from the CSV's own (none: that one itself).
     path_column: str = "path"
     label_column: str = "label"
+    image_folder: str | None = None
+    # A JSON file of label -> class name: as given, or else beside the CSV.
     label_names: str | None = None
 
     @model_validator(mode="after")
