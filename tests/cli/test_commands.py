@@ -288,6 +288,23 @@ def test_own_folder_from_training_to_prediction(trained: Trained, tmp_path: Path
     assert snapshot(tmp_path / "photos") == before
 
 
+def test_aspect_kept_for_training_alone(tmp_path: Path) -> None:
+    for label, name in enumerate(CLASSES):
+        for number in range(8):
+            image(tmp_path / "photos" / name / f"{number}.png", seed=100 * label + number)
+    wanted = ("data.cache=ragged", "data.fit=squash", "augment.crop=resized", "data.validation=0.5")
+    sizes = ("model.image_size=8", "model.in_channels=3", "train.batch_size=4", "-b", "torch")
+    common: Words = ("--data", tmp_path / "photos", "--runs", tmp_path, "--name", "own", "--json")
+    made = here("train", *common, *TINY, *sizes, *wanted)
+    assert made.code == 0, made.err
+    best = json.loads(made.out)["best"]
+    found = json.loads(here("evaluate", tmp_path / "own", "-b", "torch", "--json").out)
+    assert (found["loss"], found["top1"]) == pytest.approx((best["loss"], best["top1"]), rel=1e-6)
+    # What prediction sees: the whole picture, pressed into a square.
+    model = vitcli.load(tmp_path / "own", backend="torch")
+    assert (model.geometry.fit, model.geometry.size) == ("squash", 9)
+
+
 def _evaluate(trained: Trained, *options: str) -> dict[str, Any]:
     given = options if "--backend" in options else ("--backend", trained.backend, *options)
     said = here("evaluate", trained.run, *given, "--json")

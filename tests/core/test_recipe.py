@@ -123,7 +123,6 @@ def test_validation_is_a_part_of_train_or_the_test_images(value: Any) -> None:
         ({"data": {"mean": [0.1, 0.2]}}, "data.mean has 2 numbers; model.in_channels=3 needs 1 or 3"),
         ({"data": {"std": [0.1] * 4}}, "data.std has 4 numbers"),
         ({"data": {"cache_size": 14}}, "data.cache_size=14 is smaller than model.image_size=15"),
-        ({"data": {"cache": "ragged", "fit": "squash"}}, "cache='ragged' keeps the aspect"),
         (
             {"data": {"cache": "ragged"}, "augment": {"crop": "padded"}},
             "is for augment.crop='resized', not 'padded'",

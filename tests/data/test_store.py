@@ -23,7 +23,8 @@ from vitcli.core.reporter import Advance, Silent
 from vitcli.data.augment import draw_plan
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, decode_short_side, decode_square
-from vitcli.data.store import FileStore, RaggedStore, SquareStore, Store, cache_root, open_store
+from vitcli.data.store import FileStore, RaggedStore, SquareStore, Store, cache_root, geometry, open_store
+from vitcli.weights.header import Card
 
 # (height, width) of the pictures: none is square, none is of the size asked for.
 SIZES = [(33, 23), (23, 41), (29, 31), (50, 19)]
@@ -210,6 +211,23 @@ def test_evaluation_never_sees_ragged_images(examples: Examples) -> None:
     """The best weights are chosen on the pixels that prediction sees."""
     evaluated = opened(examples, cache="ragged", training=False)
     np.testing.assert_array_equal(every(evaluated), every(opened(examples)))
+
+
+def test_ragged_crops_keep_the_aspect_whatever_evaluation_does(examples: Examples) -> None:
+    squashing: dict[str, Any] = {"cache": "ragged", "fit": "squash"}
+    trained = opened(examples, **squashing)
+    np.testing.assert_array_equal(trained.sizes(np.arange(4)), [[22, 15], [15, 27], [15, 16], [39, 15]])
+    whole = trained.gather(np.array([1]), np.array([[0, 0, 15, 19]], np.float32))[0]
+    np.testing.assert_array_equal(whole[0, :15, :19], short_sides(examples)[1][:, :19])
+    # The fit does not matter to these pixels, so both share a cache.
+    np.testing.assert_array_equal(every(opened(examples, cache="ragged")), every(trained))
+    assert len(list(cache_root().iterdir())) == 1
+    evaluated = opened(examples, training=False, **squashing)
+    fitted = Card.of(recipe(**squashing), tuple("abcd")).preprocess
+    assert (fitted.fit, fitted.size) == ("squash", 15)
+    predicted = [decode_square(Path(str(path)), geometry(recipe(**squashing))) for path in examples.images]
+    np.testing.assert_array_equal(every(evaluated), np.stack(predicted))
+    assert (every(evaluated) != every(opened(examples, fit="crop"))).any(axis=(1, 2, 3)).all()
 
 
 def test_a_ragged_store_gives_boxes_in_a_corner_and_says_where_they_are(examples: Examples) -> None:

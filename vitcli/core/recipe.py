@@ -29,7 +29,8 @@ class DataSpec(Record):
     source: str = "digits"
     # squash: resize both sides; crop: resize the short side, then cut the middle out.
     fit: Literal["squash", "crop"] = "crop"
-    # square: fitted to `cache_size` once; ragged: aspect kept, short side `cache_size`; none: decode each time.
+    # square: fitted to `cache_size` once; none: fitted each time; ragged: for training's random crops the aspect
+    # is kept, short side `cache_size`, and only evaluation and prediction see fitted images.
     cache: Literal["square", "ragged", "none"] = "square"
     # Pixels; none: 1.15 x image_size where resized crops are drawn, else image_size.
     cache_size: Count | None = None
@@ -50,8 +51,6 @@ class DataSpec(Record):
     def _possible(self) -> DataSpec:
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std={list(self.std)} must be positive")
-        if self.cache == "ragged" and self.fit == "squash":
-            raise ValueError("cache='ragged' keeps the aspect, so it needs fit='crop'")
         return self
 
 

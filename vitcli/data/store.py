@@ -150,7 +150,10 @@ def open_store(
     if recipe.data.cache == "none":
         return FileStore(examples.images, shape)
     ragged = training and recipe.data.cache == "ragged"
-    folder = cache_root() / _address(examples.images, {**asdict(shape), "ragged": ragged})
+    settings = {**asdict(shape), "ragged": ragged}
+    if ragged:
+        del settings["fit"]  # pixels with their aspect kept are the same for either
+    folder = cache_root() / _address(examples.images, settings)
     if not folder.is_dir():
         build = _build_ragged if ragged else _build_square
         _write(folder, lambda temporary: build(temporary, examples.images, shape, reporter, title))  # type: ignore[arg-type]
