@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from PIL import Image
 from vitcli.core.errors import DataError, VitError
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Advance, Silent
+from vitcli.data import store as store_module
 from vitcli.data.augment import draw_plan
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, decode_short_side, decode_square
@@ -228,6 +230,76 @@ def test_ragged_crops_keep_the_aspect_whatever_evaluation_does(examples: Example
     predicted = [decode_square(Path(str(path)), geometry(recipe(**squashing))) for path in examples.images]
     np.testing.assert_array_equal(every(evaluated), np.stack(predicted))
     assert (every(evaluated) != every(opened(examples, fit="crop"))).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ragged_bytes_are_those_of_all_images_in_order(examples: Examples, channels: int) -> None:
+    order = [3, 1, 0, 2, 1] * 9
+    many = Examples(images=[examples.images[i] for i in order], labels=np.zeros(45, np.int32))
+    opened(many, cache="ragged", channels=channels)
+    (folder,) = cache_root().iterdir()
+    images = [decode_short_side(Path(str(path)), 15, channels) for path in many.images]
+    assert (folder / "pixels.bin").read_bytes() == b"".join(image.tobytes() for image in images)
+    np.testing.assert_array_equal(np.load(folder / "shapes.npy"), [image.shape for image in images])
+
+
+@pytest.mark.parametrize("cache", ["square", "ragged"])
+def test_few_images_are_in_memory_while_a_cache_is_built(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    started: list[Path] = []
+    most = 0
+
+    def counted(decode: Any) -> Any:
+        def counting(path: Path, *given: Any) -> Any:
+            started.append(path)
+            return decode(path, *given)
+
+        return counting
+
+    monkeypatch.setattr(store_module, "decode_square", counted(decode_square))
+    monkeypatch.setattr(store_module, "decode_short_side", counted(decode_short_side))
+
+    class Slow(Silent):
+        """A reporter that lets the decoders run ahead as far as they may."""
+
+        @contextmanager
+        def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+            done = 0
+
+            def advance(amount: int, detail: str = "") -> None:
+                nonlocal done, most
+                time.sleep(0.005)
+                done += amount
+                most = max(most, len(started) - done)
+
+            yield advance
+
+    many = Examples(images=list(examples.images) * 20, labels=np.zeros(80, np.int32))
+    open_store(many, recipe(cache=cache), Slow(), "decoding", training=True)
+    assert 1 < most <= 16  # eight for each of two cores; all 80 if nothing held the decoders back
+    assert len(started) == 80
+
+
+@pytest.mark.parametrize("damage", ["bytes", "shapes", "images"])
+def test_a_ragged_cache_that_does_not_add_up_is_refused(examples: Examples, damage: str) -> None:
+    opened(examples, cache="ragged")
+    (folder,) = cache_root().iterdir()
+    shapes = np.load(folder / "shapes.npy")
+    if damage == "bytes":
+        (folder / "pixels.bin").write_bytes((folder / "pixels.bin").read_bytes()[:-1])
+    elif damage == "shapes":
+        np.save(folder / "shapes.npy", np.add(shapes, [1, 0, 0]))
+    else:  # one image less, of as many bytes as the last two
+        last = [shapes[2:].prod(axis=1).sum() // 3, 1, 3]
+        np.save(folder / "shapes.npy", np.vstack([shapes[:2], last]))
+    with pytest.raises(VitError, match=r"the pixel cache .* is damaged: .* remove that folder") as caught:
+        opened(examples, cache="ragged")
+    assert str(folder) in str(caught.value)
+    assert caught.value.exit_code == 1
+    shutil.rmtree(folder)
+    assert len(opened(examples, cache="ragged")) == 4
 
 
 def test_a_ragged_store_gives_boxes_in_a_corner_and_says_where_they_are(examples: Examples) -> None:
