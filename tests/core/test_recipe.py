@@ -123,6 +123,7 @@ def test_validation_is_a_part_of_train_or_the_test_images(value: Any) -> None:
         ({"data": {"mean": [0.1, 0.2]}}, "data.mean has 2 numbers; model.in_channels=3 needs 1 or 3"),
         ({"data": {"std": [0.1] * 4}}, "data.std has 4 numbers"),
         ({"data": {"cache_size": 14}}, "data.cache_size=14 is smaller than model.image_size=15"),
+        ({"data": {"eval_size": 14}}, "data.eval_size=14 is smaller than model.image_size=15"),
         (
             {"data": {"cache": "ragged"}, "augment": {"crop": "padded"}},
             "is for augment.crop='resized', not 'padded'",
@@ -147,6 +148,24 @@ def test_sections_must_agree(sections: dict[str, Any], message: str) -> None:
 )
 def test_the_cache_is_larger_where_resized_crops_are_drawn(sections: dict[str, Any], size: int) -> None:
     assert recipe(**sections).cache_size == size
+
+
+@pytest.mark.parametrize(
+    ("sections", "size"),
+    [
+        ({}, 15),
+        ({"augment": {"crop": "resized"}}, 17),  # 1.15 x 15
+        (
+            {"augment": {"crop": "resized"}, "data": {"cache_size": 13}},
+            15,
+        ),  # crops may be enlarged, the middle not
+        ({"data": {"cache_size": 19}}, 19),
+        ({"data": {"cache_size": 19, "eval_size": 16}}, 16),
+    ],
+    ids=str,
+)
+def test_evaluation_fits_images_to_the_cached_side_unless_told(sections: dict[str, Any], size: int) -> None:
+    assert recipe(**sections).eval_size == size
 
 
 def test_augmentation_knows_what_is_on() -> None:

@@ -50,9 +50,17 @@ def test_ragged_crops_keep_the_aspect_whatever_evaluation_does(examples: Example
     evaluated = opened(examples, training=False, **squashing)
     fitted = Card.of(recipe(**squashing), tuple("abcd")).preprocess
     assert (fitted.fit, fitted.size) == ("squash", 15)
-    predicted = [decode_square(Path(str(path)), geometry(recipe(**squashing))) for path in examples.images]
+    shape = geometry(recipe(**squashing), training=False)
+    predicted = [decode_square(Path(str(path)), shape) for path in examples.images]
     np.testing.assert_array_equal(every(evaluated), np.stack(predicted))
     assert (every(evaluated) != every(opened(examples, fit="crop"))).any(axis=(1, 2, 3)).all()
+
+
+def test_evaluation_may_fit_images_to_a_side_of_its_own(examples: Examples) -> None:
+    sides: dict[str, Any] = {"cache": "ragged", "cache_size": 20, "eval_size": 16}
+    assert opened(examples, **sides).sizes(np.arange(1))[0].min() == 20
+    assert opened(examples, training=False, **sides).gather(np.arange(2), None)[0].shape == (2, 16, 16, 3)
+    assert Card.of(recipe(**sides), tuple("abcd")).preprocess.size == 16
 
 
 @pytest.mark.parametrize("channels", [1, 3])

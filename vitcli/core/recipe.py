@@ -35,6 +35,9 @@ class DataSpec(Record):
     cache: Literal["square", "ragged", "none"] = "square"
     # Pixels; none: 1.15 x image_size where resized crops are drawn, else image_size.
     cache_size: Count | None = None
+    # Pixels to which evaluation and prediction fit an image before its middle is cut out; none:
+    # cache_size, and image_size at least.
+    eval_size: Count | None = None
     # Per channel, of pixels scaled to 0-1; one number serves all channels.
     mean: Floats = (0.5,)
     std: Floats = (0.5,)
@@ -186,6 +189,10 @@ class Recipe(Record):
                     f"data.{key} has {len(values)} numbers; model.in_channels={self.model.in_channels} "
                     f"needs 1 or {self.model.in_channels}"
                 )
+        if self.eval_size < self.model.image_size:
+            raise ValueError(
+                f"data.eval_size={self.eval_size} is smaller than model.image_size={self.model.image_size}"
+            )
         if self.augment.crop != "resized" and self.cache_size < self.model.image_size:
             raise ValueError(
                 f"data.cache_size={self.cache_size} is smaller than model.image_size={self.model.image_size}"
@@ -203,6 +210,11 @@ class Recipe(Record):
             return self.data.cache_size
         size = self.model.image_size
         return round(1.15 * size) if self.augment.crop == "resized" else size
+
+    @property
+    def eval_size(self) -> int:
+        """Side to which evaluation and prediction fit an image, in pixels."""
+        return self.data.eval_size or max(self.cache_size, self.model.image_size)
 
 
 def duration(text: str) -> tuple[float, str]:

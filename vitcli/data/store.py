@@ -126,9 +126,10 @@ class RaggedStore:
         return self._packed[self._offsets[i] : self._offsets[i + 1]].reshape(self._shapes[i])
 
 
-def geometry(recipe: Recipe) -> Geometry:
-    """Returns how a recipe fits images: the same for training, evaluation and prediction."""
-    return Geometry(fit=recipe.data.fit, size=recipe.cache_size, channels=recipe.model.in_channels)
+def geometry(recipe: Recipe, *, training: bool) -> Geometry:
+    """Returns how a recipe fits images; evaluation and prediction see them alike."""
+    size = recipe.cache_size if training else recipe.eval_size
+    return Geometry(fit=recipe.data.fit, size=size, channels=recipe.model.in_channels)
 
 
 def open_store(
@@ -142,7 +143,7 @@ def open_store(
         DataError: some images cannot be read, or the embedded pixels do not fit the recipe.
         VitError: the cache cannot be written.
     """
-    shape = geometry(recipe)
+    shape = geometry(recipe, training=training)
     if isinstance(examples.images, np.ndarray):
         if examples.images.shape[1:] != (shape.size, shape.size, shape.channels):
             raise DataError(

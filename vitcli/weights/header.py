@@ -45,7 +45,7 @@ class Card:
     def of(cls, recipe: Recipe, classes: tuple[str, ...]) -> Card:
         """Returns the card of a model trained by a recipe."""
         data = recipe.data
-        preprocess = Preprocess(fit=data.fit, size=recipe.cache_size, mean=data.mean, std=data.std)
+        preprocess = Preprocess(fit=data.fit, size=recipe.eval_size, mean=data.mean, std=data.std)
         return cls(spec=recipe.model, classes=classes, preprocess=preprocess, source=data.source)
 
 
