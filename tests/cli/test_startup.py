@@ -13,12 +13,13 @@ import vitcli
 from tests.cli.inputs import recipe_file, weights_file
 from tests.cli.running import ENGINES, TINY, child, environment
 
-ARRAYS = ENGINES | {"numpy", "PIL", "safetensors"}
+ARRAYS = ENGINES | {"numpy", "PIL", "safetensors", "matplotlib"}
 COMMANDS = (
     (),
     ("train",),
     ("evaluate",),
     ("predict",),
+    ("report",),
     ("summary",),
     ("parity",),
     ("backends",),

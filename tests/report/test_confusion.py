@@ -17,7 +17,7 @@ CLASSES = ["big cat", "$dog$", "no images"]
 
 def _shown(figure: Figure) -> NDArray[np.float64]:
     """The image's values, -1 where it has none."""
-    values = np.ma.filled(figure.axes[0].images[0].get_array(), -1)
+    values = np.ma.filled(np.asanyarray(figure.axes[0].images[0].get_array()), -1)
     return np.where(np.isnan(values), -1, values)
 
 
