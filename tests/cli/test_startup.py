@@ -34,6 +34,7 @@ COMMANDS = (
     ("datasets",),
     ("datasets", "list"),
     ("datasets", "info"),
+    ("datasets", "show"),
 )
 # One process prints every help page, and after each which array libraries have been loaded.
 HELP_PAGES = """
