@@ -119,6 +119,14 @@ def test_title_says_how_it_ended(last: str, ending: str) -> None:
     assert curves([history("mine", records)]).get_suptitle().startswith(f"mine{ending}: best")
 
 
+def test_title_of_a_long_name_says_all_the_rest() -> None:
+    records = _records(1)[:-1]
+    records[-1] = {**records[-1], "validation": {"loss": 1.0, "top1": 1.0}}
+    records += [{**records[-1], "epoch": 333, "step": 1330, "validation": {"loss": 0.5, "top1": 1.0}}]
+    title = curves([history("imagenette-s16-jax-with-a-name-that-goes-on", records)]).get_suptitle()
+    assert title == "imagenette-…at-goes-on, not finished: best top-1 100.00% (epoch 333, circled)"
+
+
 def test_several_runs_are_told_apart() -> None:
     runs = [
         history(f"a run with quite a long name, {i}", _records(i + 2, shift=0.01 * i))

@@ -141,7 +141,7 @@ def _draw_one(upper: Axes, lower: Axes, run: History) -> str:
         ],
     )
     _label_ends(lower, [(pens[1], run.top1, f"validation {_last(run.top1):.1%}")])
-    named = f"{one_line(run.name, 30)}{run.ending}"
+    named = f"{one_line(run.name, 22)}{run.ending}"  # so that a headline holds all that follows
     return f"{named}: best top-1 {best[1]:.2%} (epoch {best[0]:.3g}, circled)"
 
 
