@@ -65,7 +65,7 @@ def check_size(recipe: Recipe, parameters: int) -> None:
 
 def _ours(backend: str, recipe: Recipe, device: str) -> Run:
     images, _, labels = draw_batch(recipe)
-    weights = initial_weights(recipe.model, recipe.train.seed)
+    weights = initial_weights(recipe.model, recipe.train.seed, recipe.init)
     state = {f"param.{name}": value for name, value in weights.items()}
     trainer = registry.load(backend).trainer(recipe, state, device=device, images=None)
     index, ones = np.arange(len(images), dtype=np.int32), np.ones(len(images), np.float32)

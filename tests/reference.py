@@ -44,9 +44,10 @@ def _one(p: Params, image: Array, spec: ModelSpec) -> Array:
         tokens = tokens + p.get(f"{name}.ls1.gamma", 1.0) * _attention(
             p, f"{name}.attn", _norm(p, f"{name}.norm1", tokens, spec), spec
         )
-        tokens = tokens + p.get(f"{name}.ls2.gamma", 1.0) * _mlp(
-            p, f"{name}.mlp", _norm(p, f"{name}.norm2", tokens, spec), spec
-        )
+        x = _norm(p, f"{name}.norm2", tokens, spec)
+        x = x.ravel() if spec.linear == "sequence" else x
+        x = _mlp(p, f"{name}.mlp", x, spec).reshape(tokens.shape)
+        tokens = tokens + p.get(f"{name}.ls2.gamma", 1.0) * x
     if spec.norm.final == "before_pool":
         tokens = _norm(p, "norm", tokens, spec)
     pooled = _pool(p, tokens, spec)
@@ -96,18 +97,36 @@ def _sincos(G: int, D: int) -> Array:
 
 
 def _attention(p: Params, name: str, x: Array, spec: ModelSpec) -> Array:
-    D, K = spec.embed_dim, spec.embed_dim // spec.num_heads
-    qkv = x @ p[f"{name}.qkv.weight"].T + p.get(f"{name}.qkv.bias", 0.0)
     heads = []
     for head in range(spec.num_heads):
-        q, k, v = (qkv[:, part * D + head * K : part * D + (head + 1) * K] for part in range(3))
+        q, k, v = _head(p, name, x, spec, head)
         if spec.attention.qk_norm:
             q, k = _norm(p, f"{name}.q_norm", q, spec), _norm(p, f"{name}.k_norm", k, spec)
-        heads.append(_softmax(q @ k.T / math.sqrt(K)) @ v)
+        scores = q @ k.T / (math.sqrt(spec.head_dim) if spec.attention.scale == "scores" else 1.0)
+        weights = _softmax(scores) if spec.attention.softmax == "keys" else _softmax(scores.T).T
+        heads.append(weights @ v / (math.sqrt(spec.head_dim) if spec.attention.scale == "output" else 1.0))
     out = np.concatenate(heads, axis=1)
+    if spec.attention.merge == "raw":  # all values of head 0, then of head 1, ..., written line by line
+        out = np.array([value for head in heads for value in head.ravel()]).reshape(x.shape)
     if spec.attention.output_projection:
-        out = out @ p[f"{name}.proj.weight"].T + p[f"{name}.proj.bias"]
+        out = out @ p[f"{name}.proj.weight"].T + p.get(f"{name}.proj.bias", 0.0)
     return out
+
+
+def _head(p: Params, name: str, x: Array, spec: ModelSpec, head: int) -> list[Array]:
+    """Query, key and value (N, K) of one head."""
+    D, K, N = spec.embed_dim, spec.head_dim, len(x)
+    weight, cut = p[f"{name}.qkv.weight"], slice(head * K, (head + 1) * K)
+    if spec.linear == "sequence":
+        vector = x[:, cut].ravel()  # token after token
+        rows = [part * spec.num_heads + head for part in range(3)]
+        bias = p.get(f"{name}.qkv.bias", np.zeros(len(weight)))
+        return [(weight[row] @ vector + bias[row]).reshape(N, K) for row in rows]
+    qkv = x @ weight.T + p.get(f"{name}.qkv.bias", 0.0)
+    parts = [qkv[:, part * D : (part + 1) * D] for part in range(3)]
+    if spec.attention.split == "raw":  # N K values one after the other, whichever token they belong to
+        return [part.ravel()[head * N * K : (head + 1) * N * K].reshape(N, K) for part in parts]
+    return [part[:, cut] for part in parts]
 
 
 def _mlp(p: Params, name: str, x: Array, spec: ModelSpec) -> Array:

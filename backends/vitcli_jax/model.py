@@ -8,18 +8,27 @@ or better.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from vitcli.core.bits import Place, site
 from vitcli.core.positions import sincos2d
-from vitcli.core.spec import Activation, ModelSpec
+from vitcli.core.spec import ModelSpec
 from vitcli_jax.bits import Noise, drop_path, dropout
-
-Params = Mapping[str, Array]
+from vitcli_jax.layers import (
+    Params,
+    attend,
+    attend_otherwise,
+    layer_norm,
+    linear,
+    merge_heads,
+    merge_raw,
+    mlp,
+    scale,
+    split_heads,
+    split_raw,
+)
+from vitcli_jax.sequence import sequence_attention, sequence_mlp
 
 
 def forward(params: Params, image: Array, spec: ModelSpec, noise: Noise | None = None) -> Array:
@@ -55,39 +64,31 @@ def embed(params: Params, image: Array, spec: ModelSpec) -> Array:
 def block(params: Params, index: int, tokens: Array, spec: ModelSpec, noise: Noise | None) -> Array:
     """Returns the tokens (N, D) after one pre-LN block."""
     name, rate = f"blocks.{index}", spec.drop_path_rate(index)
+    mix, transform = (attention, mlp) if spec.linear == "token" else (sequence_attention, sequence_mlp)
     x = layer_norm(params, f"{name}.norm1", tokens, spec)
-    x = scale(params, f"{name}.ls1", attention(params, index, x, spec, noise))
+    x = scale(params, f"{name}.ls1", mix(params, index, x, spec, noise))
     tokens = tokens + drop_path(x, rate, noise, site(index, Place.PATH_ATTENTION))
     x = layer_norm(params, f"{name}.norm2", tokens, spec)
-    x = mlp(params, f"{name}.mlp", x, spec, noise, index)
+    x = transform(params, f"{name}.mlp", x, spec, noise, index)
     x = scale(params, f"{name}.ls2", x)
     return tokens + drop_path(x, rate, noise, site(index, Place.PATH_MLP))
 
 
 def attention(params: Params, index: int, x: Array, spec: ModelSpec, noise: Noise | None) -> Array:
-    """Returns multi-head self-attention of x (N, D): softmax(q k^T / sqrt(K)) v, heads merged, projected."""
-    name = f"blocks.{index}.attn"
+    """Returns multi-head self-attention of x (N, D), heads merged, projected."""
+    name, how = f"blocks.{index}.attn", spec.attention
+    split = split_raw if how.split == "raw" else split_heads
+    merge = merge_raw if how.merge == "raw" else merge_heads
+    weigh = attend if how.plain else attend_otherwise
     qkv = linear(params, f"{name}.qkv", x)  # (N, 3 D)
-    q, k, v = split_heads(qkv, 3, spec.num_heads)  # (H, N, K) each
-    if spec.attention.qk_norm:
+    q, k, v = split(qkv, 3, spec.num_heads)  # (H, N, K) each
+    if how.qk_norm:
         q = layer_norm(params, f"{name}.q_norm", q, spec)
         k = layer_norm(params, f"{name}.k_norm", k, spec)
-    weights = softmax(q @ k.mT * spec.head_dim**-0.5)  # (H, N, N)
-    weights = dropout(weights, spec.drop.attention, noise, site(index, Place.ATTENTION))
-    x = merge_heads(weights @ v)  # (N, D)
-    if spec.attention.output_projection:
+    x = merge(weigh(q, k, v, spec, noise, index))  # (N, D)
+    if how.output_projection:
         x = linear(params, f"{name}.proj", x)
     return dropout(x, spec.drop.projection, noise, site(index, Place.PROJECTION))
-
-
-def mlp(
-    params: Params, name: str, x: Array, spec: ModelSpec, noise: Noise | None = None, index: int = 0
-) -> Array:
-    """Returns the MLP of x (..., D)."""
-    x = activate(linear(params, f"{name}.fc1", x), spec.mlp.activation)  # (..., M)
-    x = dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_HIDDEN))
-    x = linear(params, f"{name}.fc2", x)  # (..., D)
-    return dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_OUTPUT))
 
 
 def head(params: Params, tokens: Array, spec: ModelSpec) -> Array:
@@ -121,55 +122,6 @@ def map_head(params: Params, patches: Array, spec: ModelSpec) -> Array:
     q = linear(params, "attn_pool.q", params["attn_pool.latent"][0])  # (1, D)
     (q,) = split_heads(q, 1, spec.num_heads)  # (H, 1, K)
     k, v = split_heads(linear(params, "attn_pool.kv", patches), 2, spec.num_heads)  # (H, N, K) each
-    weights = softmax(q @ k.mT * spec.head_dim**-0.5)  # (H, 1, N)
-    x = linear(params, "attn_pool.proj", merge_heads(weights @ v))  # (1, D)
+    x = linear(params, "attn_pool.proj", merge_heads(attend(q, k, v, spec)))  # (1, D)
     x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)
     return x[0]
-
-
-def split_heads(x: Array, parts: int, num_heads: int) -> Array:
-    """Returns (parts, H, N, K) of x (N, parts D): in each part, head j is the j-th run of K features."""
-    return x.reshape(x.shape[0], parts, num_heads, -1).transpose(1, 2, 0, 3)
-
-
-def merge_heads(x: Array) -> Array:
-    """Returns (N, D) of x (H, N, K): the heads side by side."""
-    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)
-
-
-def linear(params: Params, name: str, x: Array) -> Array:
-    """Returns x W^T + b, W (out, in)."""
-    y = x @ params[f"{name}.weight"].T
-    return y + params[f"{name}.bias"] if f"{name}.bias" in params else y
-
-
-def layer_norm(params: Params, name: str, x: Array, spec: ModelSpec) -> Array:
-    """Returns LayerNorm over the last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    centred = wide - wide.mean(axis=-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + spec.norm.eps)
-    return (centred * inverse * params[f"{name}.weight"] + params[f"{name}.bias"]).astype(x.dtype)
-
-
-def scale(params: Params, name: str, x: Array) -> Array:
-    """Returns x times LayerScale's gamma, where the model has it."""
-    return x * params[f"{name}.gamma"] if f"{name}.gamma" in params else x
-
-
-def softmax(x: Array) -> Array:
-    """Returns the softmax over the last axis."""
-    return jax.nn.softmax(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis=-1).astype(x.dtype)
-
-
-def activate(x: Array, activation: Activation) -> Array:
-    """Returns the activation of x; swiglu halves the last axis."""
-    if activation == "gelu":
-        return jax.nn.gelu(x, approximate=False)
-    if activation == "gelu_tanh":
-        return jax.nn.gelu(x, approximate=True)
-    if activation == "quick_gelu":
-        return x * jax.nn.sigmoid(1.702 * x)
-    if activation == "relu":
-        return jax.nn.relu(x)
-    gate, value = jnp.split(x, 2, axis=-1)
-    return jax.nn.silu(gate) * value

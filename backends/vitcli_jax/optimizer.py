@@ -53,7 +53,7 @@ def update(
     new_params: Arrays = {}
     new_moments: Moments = {kind: {} for kind in moments}
     for name, param in params.items():
-        decay = train.weight_decay if table[name].decay else 0.0
+        decay = train.weight_decay if table[name].decay or train.decay == "all" else 0.0
         own = tuple(values[name] for values in moments.values())
         new_params[name], *after = rule(train, param, gradients[name], own, decay, numbers)
         for kind, value in zip(moments, after, strict=True):

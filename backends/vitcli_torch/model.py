@@ -8,19 +8,29 @@ float32 or better.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vitcli.core.bits import Place, site
 from vitcli.core.positions import sincos2d
-from vitcli.core.spec import Activation, ModelSpec
+from vitcli.core.spec import ModelSpec
 from vitcli_torch.bits import Noise, drop_path, dropout
 from vitcli_torch.constants import constant
-
-Params = Mapping[str, Tensor]
+from vitcli_torch.layers import (
+    Params,
+    attend,
+    attend_otherwise,
+    layer_norm,
+    linear,
+    merge_heads,
+    merge_raw,
+    mlp,
+    scale,
+    split_heads,
+    split_raw,
+)
+from vitcli_torch.sequence import sequence_attention, sequence_mlp
 
 
 def forward(params: Params, images: Tensor, spec: ModelSpec, noise: Noise | None = None) -> Tensor:
@@ -60,42 +70,31 @@ def embed(params: Params, images: Tensor, spec: ModelSpec) -> Tensor:
 def block(params: Params, index: int, tokens: Tensor, spec: ModelSpec, noise: Noise | None) -> Tensor:
     """Returns the tokens (B, N, D) after one pre-LN block."""
     name, rate = f"blocks.{index}", spec.drop_path_rate(index)
+    mix, transform = (attention, mlp) if spec.linear == "token" else (sequence_attention, sequence_mlp)
     x = layer_norm(params, f"{name}.norm1", tokens, spec)
-    x = scale(params, f"{name}.ls1", attention(params, index, x, spec, noise))
+    x = scale(params, f"{name}.ls1", mix(params, index, x, spec, noise))
     tokens = tokens + drop_path(x, rate, noise, site(index, Place.PATH_ATTENTION))
     x = layer_norm(params, f"{name}.norm2", tokens, spec)
-    x = mlp(params, f"{name}.mlp", x, spec, noise, index)
+    x = transform(params, f"{name}.mlp", x, spec, noise, index)
     x = scale(params, f"{name}.ls2", x)
     return tokens + drop_path(x, rate, noise, site(index, Place.PATH_MLP))
 
 
 def attention(params: Params, index: int, x: Tensor, spec: ModelSpec, noise: Noise | None) -> Tensor:
-    """Returns multi-head self-attention of x (B, N, D): softmax(q k^T / sqrt(K)) v, heads merged, projected."""
-    name = f"blocks.{index}.attn"
+    """Returns multi-head self-attention of x (B, N, D), heads merged, projected."""
+    name, how = f"blocks.{index}.attn", spec.attention
+    split = split_raw if how.split == "raw" else split_heads
+    merge = merge_raw if how.merge == "raw" else merge_heads
+    weigh = attend if how.plain else attend_otherwise
     qkv = linear(params, f"{name}.qkv", x)  # (B, N, 3 D)
-    q, k, v = split_heads(qkv, 3, spec.num_heads)  # (B, H, N, K) each
-    if spec.attention.qk_norm:
+    q, k, v = split(qkv, 3, spec.num_heads)  # (B, H, N, K) each
+    if how.qk_norm:
         q = layer_norm(params, f"{name}.q_norm", q, spec)
         k = layer_norm(params, f"{name}.k_norm", k, spec)
-    if spec.drop.attention and noise is not None:  # the fused kernel cannot take our mask
-        weights = softmax(q @ k.mT * spec.head_dim**-0.5)  # (B, H, N, N)
-        x = dropout(weights, spec.drop.attention, noise, site(index, Place.ATTENTION)) @ v
-    else:
-        x = functional.scaled_dot_product_attention(q, k, v)
-    x = merge_heads(x)  # (B, N, D)
-    if spec.attention.output_projection:
+    x = merge(weigh(q, k, v, spec, noise, index))  # (B, N, D)
+    if how.output_projection:
         x = linear(params, f"{name}.proj", x)
     return dropout(x, spec.drop.projection, noise, site(index, Place.PROJECTION))
-
-
-def mlp(
-    params: Params, name: str, x: Tensor, spec: ModelSpec, noise: Noise | None = None, index: int = 0
-) -> Tensor:
-    """Returns the MLP of x (..., D)."""
-    x = activate(linear(params, f"{name}.fc1", x), spec.mlp.activation)  # (..., M)
-    x = dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_HIDDEN))
-    x = linear(params, f"{name}.fc2", x)  # (..., D)
-    return dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_OUTPUT))
 
 
 def head(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
@@ -129,52 +128,6 @@ def map_head(params: Params, patches: Tensor, spec: ModelSpec) -> Tensor:
     q = linear(params, "attn_pool.q", params["attn_pool.latent"]).expand(len(patches), -1, -1)  # (B, 1, D)
     (q,) = split_heads(q, 1, spec.num_heads)  # (B, H, 1, K)
     k, v = split_heads(linear(params, "attn_pool.kv", patches), 2, spec.num_heads)  # (B, H, N, K) each
-    x = functional.scaled_dot_product_attention(q, k, v)  # (B, H, 1, K)
-    x = linear(params, "attn_pool.proj", merge_heads(x))  # (B, 1, D)
+    x = linear(params, "attn_pool.proj", merge_heads(attend(q, k, v, spec)))  # (B, 1, D)
     x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)
     return x[:, 0]
-
-
-def split_heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
-    """Returns (B, H, N, K) for each part of x (B, N, parts D): in a part, head j is the j-th run of K features."""
-    return x.reshape(*x.shape[:2], parts, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-
-
-def merge_heads(x: Tensor) -> Tensor:
-    """Returns (B, N, D) of x (B, H, N, K): the heads side by side."""
-    return x.transpose(1, 2).flatten(2)
-
-
-def linear(params: Params, name: str, x: Tensor) -> Tensor:
-    """Returns x W^T + b, W (out, in)."""
-    return functional.linear(x, params[f"{name}.weight"], params.get(f"{name}.bias"))
-
-
-def layer_norm(params: Params, name: str, x: Tensor, spec: ModelSpec) -> Tensor:
-    """Returns LayerNorm over the last axis, biased variance (Ba et al. 2016, arXiv:1607.06450)."""
-    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
-    return functional.layer_norm(x, weight.shape, weight, bias, spec.norm.eps)
-
-
-def scale(params: Params, name: str, x: Tensor) -> Tensor:
-    """Returns x times LayerScale's gamma, where the model has it."""
-    return x * params[f"{name}.gamma"] if f"{name}.gamma" in params else x
-
-
-def softmax(x: Tensor) -> Tensor:
-    """Returns the softmax over the last axis."""
-    return torch.softmax(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
-
-
-def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Returns the activation of x; swiglu halves the last axis."""
-    if activation == "gelu":
-        return functional.gelu(x)
-    if activation == "gelu_tanh":
-        return functional.gelu(x, approximate="tanh")
-    if activation == "quick_gelu":
-        return x * torch.sigmoid(1.702 * x)
-    if activation == "relu":
-        return functional.relu(x)
-    gate, value = x.chunk(2, dim=-1)
-    return functional.silu(gate) * value

@@ -23,10 +23,14 @@ _NAMES = {
 def make_optimizer(
     train: TrainSpec, table: Mapping[str, Parameter], params: Mapping[str, Tensor]
 ) -> torch.optim.Optimizer:
-    """Returns the optimiser of a recipe; weight decay applies where the parameter table says so."""
+    """Returns the optimiser of a recipe; weight decay applies where the recipe and the table say so."""
     groups: list[dict[str, Any]] = [
         {
-            "params": [param for name, param in params.items() if table[name].decay == decayed],
+            "params": [
+                param
+                for name, param in params.items()
+                if (table[name].decay or train.decay == "all") == decayed
+            ],
             "weight_decay": train.weight_decay if decayed else 0.0,
         }
         for decayed in (True, False)

@@ -23,8 +23,11 @@ from vitcli_torch.augment import prepare, targets
 from vitcli_torch.bits import Noise, absorb, signed
 from vitcli_torch.model import forward
 from vitcli_torch.optimizer import get_moments, make_optimizer, set_moments
+from vitcli_torch.state_dict import read_state_dict, write_state_dict
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vitcli.core.backend import Arrays
 
 # The part of an accelerator's memory that the training set may take to live there.
@@ -54,6 +57,14 @@ class TorchBackend:
     ) -> TorchTrainer:
         """Returns a model in training that starts from `state`."""
         return TorchTrainer(recipe, state, _device(device, self.devices()), images)
+
+    def read_state_dict(self, path: Path) -> dict[str, NDArray[Any]]:
+        """Returns the tensors of a `.pth` file by name."""
+        return read_state_dict(path)
+
+    def write_state_dict(self, path: Path, weights: Arrays) -> None:
+        """Writes tensors as a `.pth` file."""
+        write_state_dict(path, weights)
 
 
 class TorchModel:

@@ -47,8 +47,8 @@ def test_train_prints_its_result(trained: Trained) -> None:
     result = json.loads(trained.said.out)
     assert set(result) == {"run", "best", "seconds", "images_per_second"}
     assert result["run"] == str(trained.run)
-    assert set(result["best"]) == {"epoch", "loss", "top1"}
-    assert result["best"]["epoch"] == 1
+    assert set(result["best"]) == {"epoch", "step", "loss", "top1"}
+    assert (result["best"]["epoch"], result["best"]["step"]) == (1, 19)
     hits = 180 * result["best"]["top1"]  # the digits hold out 180 images
     assert hits == pytest.approx(round(hits), abs=1e-9)
     # Steps are a part of the run's time, so the speed is at least this.
@@ -84,7 +84,7 @@ def test_run_folder(trained: Trained) -> None:
     assert steps[0]["loss"] == pytest.approx(math.log(10), abs=0.1)
     assert epoch["loss"] == pytest.approx(np.mean([step["loss"] for step in steps]))
     assert finished["best"] == json.loads(trained.said.out)["best"]
-    assert {"epoch": 1, **epoch["validation"]} == finished["best"]
+    assert {"epoch": 1, "step": 19, **epoch["validation"]} == finished["best"]
 
 
 def test_recipe_of_a_run_repeats_it(trained: Trained, tmp_path: Path) -> None:
@@ -98,6 +98,30 @@ def test_recipe_of_a_run_repeats_it(trained: Trained, tmp_path: Path) -> None:
     first, second = (load_file(run / "model.safetensors") for run in (trained.run, tmp_path / "x"))
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_weights_kept_by_the_running_loss_are_those_after_their_window(backend: str, tmp_path: Path) -> None:
+    common: Words = ("train", "digits", "-b", backend, "--runs", tmp_path, *TINY[1:])
+    wanted = ("train.keep=loss", "train.loss_window=8", "train.evaluate_first=true", "train.epochs=1")
+    said = here(*common, "--name", "kept", *wanted)
+    assert said.code == 0, said.err
+    records = [json.loads(line) for line in (tmp_path / "kept" / "metrics.jsonl").read_text().splitlines()]
+    before, steps, after, finished = records[0], records[1:21], records[21], records[22]
+    # Ten classes, and weights that know nothing of them.
+    assert {key: before[key] for key in before if key != "validation"} == {"event": "epoch", "epoch": 0}
+    assert before["validation"]["loss"] == pytest.approx(math.log(10), abs=0.1)
+    assert "epoch   0/1  validation loss 2." in said.err
+    means = [np.mean([step["loss"] for step in steps[at : at + 8]]) for at in (0, 8)]
+    assert means[1] < means[0]
+    assert finished["best"] == {
+        "epoch": 1, "step": 15, "train_loss": pytest.approx(means[1]), **after["validation"]
+    }  # fmt: skip
+    assert f"lowest training loss {means[1]:.4f} (epoch 1, step 15), last top-1 " in said.out
+    # The warm-up takes 40 steps, so a run of 16 makes the same steps as the first 16 of a longer one.
+    assert here(*common, "--name", "short", "train.steps=16").code == 0
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("kept", "short"))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_default_names_count_up(tmp_path: Path) -> None:
@@ -263,6 +287,23 @@ def test_own_folder_from_training_to_prediction(trained: Trained, tmp_path: Path
     words = here("evaluate", run, "-b", trained.backend)
     assert all(name in words.out for name in CLASSES)
     assert snapshot(tmp_path / "photos") == before
+
+
+def test_aspect_kept_for_training_alone(tmp_path: Path) -> None:
+    for label, name in enumerate(CLASSES):
+        for number in range(8):
+            image(tmp_path / "photos" / name / f"{number}.png", seed=100 * label + number)
+    wanted = ("data.cache=ragged", "data.fit=squash", "augment.crop=resized", "data.validation=0.5")
+    sizes = ("model.image_size=8", "model.in_channels=3", "train.batch_size=4", "-b", "torch")
+    common: Words = ("--data", tmp_path / "photos", "--runs", tmp_path, "--name", "own", "--json")
+    made = here("train", *common, *TINY, *sizes, *wanted)
+    assert made.code == 0, made.err
+    best = json.loads(made.out)["best"]
+    found = json.loads(here("evaluate", tmp_path / "own", "-b", "torch", "--json").out)
+    assert (found["loss"], found["top1"]) == pytest.approx((best["loss"], best["top1"]), rel=1e-6)
+    # What prediction sees: the whole picture, pressed into a square.
+    model = vitcli.load(tmp_path / "own", backend="torch")
+    assert (model.geometry.fit, model.geometry.size) == ("squash", 9)
 
 
 def _evaluate(trained: Trained, *options: str) -> dict[str, Any]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import vitcli
@@ -19,6 +22,9 @@ from tests.cli.conftest import Trained
 from tests.cli.inputs import image
 from tests.cli.running import PARAMETERS, TINY, here
 from vitcli.core import recipes, registry
+from vitcli.core.recipe import DataSpec
+from vitcli.data.catalogue import CATALOGUE
+from vitcli.data.sources import open_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -191,6 +197,84 @@ def test_datasets_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert own == {"classes": ["x", "y"], "train_images": 18, "test_images": 2, "validation_images": 2}
 
 
+def test_known_set_of_a_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIT_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cassava").mkdir()  # unpacked elsewhere: what is told must still be told
+    before = here("datasets", "info", "cassava")
+    for part in (
+        "21,397",
+        "Mosaic Disease (CMD)",
+        "kaggle.com",
+        "data.path_column=image_id",
+        "\n\nThe images",
+    ):
+        assert part in before.out
+    assert "kaggle competitions download -c cassava-leaf-disease-classification\n" in before.out
+    facts = json.loads(here("datasets", "info", "cassava", "--json").out)
+    assert facts["place"] == str(tmp_path / "cassava" / "train.csv")
+    assert facts["steps"].count("\n") > 5
+    assert "train_images" not in facts
+    folder, diseases = tmp_path / "cassava", ("CBB", "CBSD", "CGM", "CMD", "Healthy")
+    for number in range(20):
+        image(folder / "train_images" / f"{number}.jpg", seed=number)
+    rows = "".join(f"{number}.jpg,{number % 5}\n" for number in range(20))
+    (folder / "train.csv").write_text("image_id,label\n" + rows)
+    (folder / "label_num_to_disease_map.json").write_text(json.dumps(dict(enumerate(diseases))))
+    facts = json.loads(here("datasets", "info", "cassava", "--json").out)
+    assert (facts["classes"], facts["train_images"], facts["validation_images"]) == ([*diseases], 18, 2)
+    listed = {row["name"]: row["place"] for row in json.loads(here("datasets", "list", "--json").out)}
+    assert (listed["cassava"], listed["coco5"]) == (str(folder / "train.csv"), "absent")
+    # A recipe that says how the CSV is read needs no more than its path; the name alone needs no such keys.
+    keys = [f"data.{key}={value}" for key, value in facts["reading"].items()]
+    tiny = (*TINY[1:], "train.steps=1", "model.image_size=8", "model.in_channels=3", "-b", "torch")
+    for asked in (("--data", "cassava/train.csv", *keys), ("--data", "cassava")):
+        made = here("train", "digits", *asked, *tiny, "--json")
+        assert made.code == 0, made.err
+        found = json.loads(here("evaluate", json.loads(made.out)["run"], "-b", "torch", "--json").out)
+        assert list(found["per_class"]) == [*diseases]
+
+
+def test_the_script_of_a_known_set_makes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["airplane", "bus", "cat", "dog", "hot dog", "pizza"]
+    # Image n shows category n % 6, and every tenth a bus beside it.
+    shown = {number: {names[number % 6], *(["bus"] if number % 10 == 0 else [])} for number in range(90)}
+
+    class Coco:
+        """COCO's Python interface, as far as the script needs it."""
+
+        def __init__(self, file: str) -> None:
+            assert file == "annotations/instances_train2017.json"
+
+        def getCatIds(self, catNms: list[str]) -> list[int]:
+            return [number for number, name in enumerate(names) if name in catNms]
+
+        def getImgIds(self, catIds: list[int]) -> list[int]:
+            (category,) = catIds
+            return [number for number, inside in shown.items() if names[category] in inside]
+
+        def loadImgs(self, ids: list[int]) -> list[dict[str, str]]:
+            return [{"file_name": f"{number:012}.jpg"} for number in ids]
+
+    monkeypatch.setitem(sys.modules, "pycocotools", ModuleType("pycocotools"))
+    monkeypatch.setitem(sys.modules, "pycocotools.coco", SimpleNamespace(COCO=Coco))
+    monkeypatch.chdir(tmp_path)
+    for number in shown:
+        image(tmp_path / "train2017" / f"{number:012}.jpg", seed=number)
+    steps = CATALOGUE["coco5"].steps
+    script = steps[steps.index("from pathlib") : steps.index("\n\n3. ")]
+    assert "TRAIN, TEST = " in script
+    exec(script.replace("1500, 500", "8, 3"), {})
+    made = open_source(DataSpec(source="coco5", validation="test"), seed=0)
+    assert made.classes == ("airplane", "bus", "cat", "dog", "pizza")
+    assert np.bincount(made.parts["train"].labels).tolist() == [8] * 5
+    assert np.bincount(made.parts["test"].labels).tolist() == [3] * 5
+    for part in ("train", "test"):
+        for file in (tmp_path / "coco5" / part).rglob("*.jpg"):
+            assert shown[int(file.stem)] - {"hot dog"} == {file.parent.name}
+            assert Image.open(file).size == (64, 64)
+
+
 def test_backends_command() -> None:
     found = {row["name"]: row for row in json.loads(here("backends", "--json").out)}
     assert list(found) == ["torch", "jax"]
@@ -217,5 +301,8 @@ def test_summary_command(trained: Trained) -> None:
         assert of_file[key] == of_run[key] == found[key]
     words = here("summary", "digits", *TINY).out
     assert f"{PARAMETERS:,} parameters" in words
+    batch = here("summary", "digits", *TINY, "--batch", "16")
+    assert "16 x 17 x 16" in batch.out
+    assert f"16 images: {16 * products / 1e6:.2f} M multiply-adds, input 0.00 MB" in batch.out
     # Dosovitskiy et al. 2021, table 1, gives ViT-B as 86 million parameters.
     assert json.loads(here("summary", "B/16", "--json").out)["parameters"] == pytest.approx(86e6, rel=0.01)

@@ -41,6 +41,14 @@ RECIPES: dict[str, Case] = {
     "unknown recipe": ("train digts", ("'digts'", "'digits'", ".toml")),
     "data folder as a recipe": ("train five", ("'five'", "--data five")),
     "two recipes": ("train digits five", ("'digits' and 'five'", "give one", "key=value")),
+    "all of train held out": (
+        "train data.validation=1",
+        ("data.validation=1 (command line)", "above 0 and below 1", '"test"'),
+    ),
+    "misspelt part to validate on": (
+        "train data.validation=tset",
+        ('data.validation="tset" (command line)', '"test"'),
+    ),
     "negative epochs": ("train train.epochs=-1", ("train.epochs=-1", "greater than or equal to 1")),
     "empty batch": ("train train.batch_size=0", ("train.batch_size=0", "greater than or equal to 1")),
     "no full batch": (
@@ -49,6 +57,8 @@ RECIPES: dict[str, Case] = {
     ),
     "epochs and steps": ("train train.epochs=1 train.steps=5", ("epochs=1, steps=5", "give one")),
     "betas": ("train train.betas=[0.9,1.5]", ("betas=[0.9, 1.5]", "0 <= beta < 1")),
+    "unknown way to keep weights": ("train train.keep=best", ('train.keep="best"', "'accuracy'", "'loss'")),
+    "empty window": ("train train.loss_window=0", ("train.loss_window=0", "greater than or equal to 1")),
     "warm-up without a unit": ("train train.warmup=5", ("warmup", "'5'", "5 epochs")),
     "image size and patches": ("train model.image_size=9", ("image_size=9", "patch_size=2", "8 or 10")),
     "width and heads": ("train model.num_heads=7", ("embed_dim=64", "num_heads=7", "63 or 70")),
@@ -101,7 +111,23 @@ DATA: dict[str, Case] = {
     "CSV with a short row": ("train --data short.csv", ("short.csv, line 3", "fewer columns")),
     "CSV without rows": ("train --data norows.csv", ("norows.csv", "no rows")),
     "CSV of missing files": ("train --data absent.csv", ("1 of 2 files", "nowhere.png", "relative")),
+    "CSV with another image folder": (
+        "train --data absent.csv data.image_folder=five",
+        ("2 of 2 files", "five/five/a/0.png", "relative to five", "data.image_folder"),
+    ),
+    "CSV without its label names": (
+        "train --data oneclass.csv data.label_names=none.json",
+        ("data.label_names=none.json", "No such file", "beside oneclass.csv"),
+    ),
+    "known set of a CSV that is not here": (
+        "train --data cassava",
+        ("Cassava", "cassava/train.csv", "--data CSV", "https://www.kaggle.com", "vit datasets info cassava"),
+    ),
     "CSV of one class": ("train --data oneclass.csv", ("one class, 'a'",)),
+    "no test images to validate on": (
+        "train --data five data.validation=test",
+        ("five has no test images", 'data.validation="test"', "data.validation=0.1"),
+    ),
     "set to describe": ("datasets info nothing", ("'nothing'", "digits")),
 }
 
@@ -183,6 +209,14 @@ WEIGHTS: dict[str, Case] = {
         "convert weights letters.safetensors new.safetensors --to onnx",
         ("--to onnx", "native, torch, jax"),
     ),
+    "unknown layout of the source": (
+        "convert weights letters.safetensors new.safetensors --from origin-jaks",
+        ("--from origin-jaks", "did you mean 'origin-jax'"),
+    ),
+    "a layout that cannot hold it": (
+        "convert weights letters.safetensors new.safetensors --to origin-homework",
+        ("origin-homework cannot hold this model", "model.pool", "mean_all"),
+    ),
     "onto itself": (
         "convert weights letters.safetensors letters.safetensors",
         ("letters.safetensors", "the source itself", "another name"),
@@ -191,7 +225,7 @@ WEIGHTS: dict[str, Case] = {
         "convert weights letters.safetensors link.safetensors",
         ("link.safetensors", "the source itself"),
     ),
-    "to another format": ("convert weights letters.safetensors new.pth", ("new.pth", ".safetensors")),
+    "to another format": ("convert weights letters.safetensors new.onnx", ("new.onnx", ".safetensors")),
     "into no folder": (
         "convert weights letters.safetensors nowhere/new.safetensors",
         ("nowhere", "make it first"),

@@ -66,7 +66,17 @@ def test_loss_and_logits_are_the_references(backend: Backend) -> None:
     assert seen["loss"] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("option", ["standard", "all at once", "class token beside mean"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "standard",
+        "all at once",
+        "class token beside mean",
+        "heads cut and merged raw",
+        "softmax over queries, scale behind",
+        "whole sequence, otherwise",
+    ],
+)
 def test_gradients_are_those_of_finite_differences(backend: Backend, option: str) -> None:
     """One random direction for each tensor: (f(p + h d) - f(p - h d)) / 2 h in float64."""
     recipe, random = _recipe(option), np.random.default_rng(8)
@@ -92,8 +102,11 @@ def test_gradients_are_those_of_finite_differences(backend: Backend, option: str
         assert float((gradients[name] * direction).sum()) == pytest.approx(numeric, rel=1e-5, abs=1e-8), name
 
 
-def test_zero_gradient_rows_are_zero_and_others_are_not(backend: Backend) -> None:
-    recipe = _recipe("map head")
+@pytest.mark.parametrize(
+    "option", ["map head", "softmax over queries", "heads cut raw", "whole sequence", "scale behind"]
+)
+def test_zero_gradient_rows_are_zero_and_others_are_not(backend: Backend, option: str) -> None:
+    recipe = _recipe(option)
     gradients = _trainer(backend, recipe).inspect(_batch(recipe), 0)["gradients"]
     for name, parameter in parameter_table(recipe.model).items():
         moving = gradients[name]
@@ -109,6 +122,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd momentum": {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "weight_decay": 0.01},
     "sgd nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "lr": 0.1},
     "adam": {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1},
+    "adamw on everything": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.5, "decay": "all"},
     "adamw": {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "betas": [0.8, 0.95]},
     "lion": {"optimizer": "lion", "lr": 0.003, "weight_decay": 0.1},
 }
@@ -131,7 +145,7 @@ def test_optimizers_follow_their_equations(backend: Backend, name: str, clip: fl
         assert measured["gradient_norm"] == pytest.approx(norm, rel=1e-9)
         factor = 1.0 if clip is None else min(1.0, clip / (norm + 1e-6))
         for key, p in params.items():
-            decay = train.weight_decay if table[key].decay else 0.0
+            decay = train.weight_decay if table[key].decay or train.decay == "all" else 0.0
             params[key], moments[0][key], moments[1][key] = _rule(
                 train, p, factor * gradients[key], moments[0][key], moments[1][key], decay, step + 1
             )
@@ -198,11 +212,14 @@ def test_two_runs_are_bit_identical(backend: Backend) -> None:
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[1])
 
 
-def test_engines_make_the_same_steps_with_everything_on() -> None:
+@pytest.mark.parametrize(
+    "option", ["all at once", "heads cut and merged raw", "softmax over queries", "whole sequence, otherwise"]
+)
+def test_engines_make_the_same_steps_with_everything_on(option: str) -> None:
     from tests.conformance.conftest import load
 
     drop = {"embedding": 0.1, "attention": 0.1, "projection": 0.1, "mlp": 0.1, "path": 0.2}
-    recipe = _recipe("all at once", drop=drop, micro_batch=3, ema=0.99, label_smoothing=0.1, clip=1.0)
+    recipe = _recipe(option, drop=drop, micro_batch=3, ema=0.99, label_smoothing=0.1, clip=1.0)
     curves = [_steps(_trainer(load(name), recipe), recipe, 10) for name in ("jax", "torch")]
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-9)
 

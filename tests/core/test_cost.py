@@ -8,7 +8,14 @@ import pytest
 
 from tests.core.test_spec import spec
 from tests.models import OPTIONS, spec_of
-from vitcli.core.cost import activation_bytes, cpu_micro_batch, forward_flops, layers, training_bytes
+from vitcli.core.cost import (
+    activation_bytes,
+    cpu_micro_batch,
+    forward_flops,
+    layers,
+    torchinfo_count,
+    training_bytes,
+)
 from vitcli.core.parameters import count
 from vitcli.core.spec import ModelSpec
 from vitcli.core.variants import variant
@@ -64,6 +71,11 @@ EMBED, QKV, PRODUCTS, PROJ, MLP, HEAD = (
         ({}, EMBED + 4 * (QKV + PRODUCTS + PROJ + MLP) + HEAD),
         ({"attention": {"output_projection": False}}, EMBED + 4 * (QKV + PRODUCTS + MLP) + HEAD),
         ({"mlp": {"activation": "swiglu"}}, EMBED + 4 * (QKV + PRODUCTS + PROJ + 13 * 14 * 66) + HEAD),
+        (
+            # Three 91 x 91 kernels for each of 2 heads; the MLP sees the 13 tokens as one vector.
+            {"linear": "sequence", "attention": {"output_projection": False}},
+            EMBED + 4 * (6 * 91 * 91 + PRODUCTS + 2 * 182 * 22) + HEAD,
+        ),
         ({"in_channels": 1}, EMBED // 3 + 4 * (QKV + PRODUCTS + PROJ + MLP) + HEAD),
         ({"pool": "cls_mean"}, EMBED + 4 * (QKV + PRODUCTS + PROJ + MLP) + 2 * HEAD),
         ({"head": {"pre_logits": 11}}, EMBED + 4 * (QKV + PRODUCTS + PROJ + MLP) + 14 * 11 + 11 * 6),
@@ -89,6 +101,19 @@ def test_rows_hold_every_parameter_once(option: str) -> None:
     assert sum(row.parameters for row in rows) == count(made)
     assert len({row.name for row in rows}) == len(rows)
     assert rows[-1].output == (made.num_classes,)
+
+
+def test_torchinfos_count_is_the_one_that_torchinfo_prints() -> None:
+    # torchinfo 1.8.0 of a PyTorch model with these modules, 16 images: a 16 x 16 convolution of 3 x 64 x 64 to 128
+    # channels (16 positions), a norm, linear layers 2176 -> 4352 -> 2176 and 128 -> 5.
+    patches, rest = 128 * 768 + 128, 256 + 2 * 2176 * 4352 + 2176 + 4352 + 645
+    assert 16 * (rest + 16 * patches) == 328_355_920
+    made = spec()
+    bare = 14 + 3 * 14 + 13 * 14  # class token, registers, positions
+    patches = 14 * 75 + 14
+    found = torchinfo_count(made, images=5)
+    assert found.multiply_adds == 5 * (count(made) - bare + 8 * patches)
+    assert found.weight_bytes == 4 * (count(made) - bare)
 
 
 def test_training_holds_weights_gradients_and_the_optimisers_arrays() -> None:

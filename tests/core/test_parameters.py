@@ -109,6 +109,22 @@ MAP = {
             ["norm.weight", "norm.bias"],
         ),
         ({"pool": "cls_mean"}, {"head.weight": (6, 28)}, []),
+        ({"norm": {"final": "none"}}, {}, ["norm.weight", "norm.bias"]),
+        ({"attention": {"projection_bias": False}}, {}, list(in_blocks({"attn.proj.bias": ()}))),
+        (
+            # N 13: one 91 x 91 kernel for query, key and value of each of 2 heads; the MLP maps 13 x 14 = 182 values.
+            {"linear": "sequence", "attention": {"output_projection": False}},
+            in_blocks(
+                {
+                    "attn.qkv.weight": (6, 91, 91),
+                    "attn.qkv.bias": (6, 91),
+                    "mlp.fc1.weight": (22, 182),
+                    "mlp.fc2.weight": (182, 22),
+                    "mlp.fc2.bias": (182,),
+                }
+            ),
+            list(in_blocks({"attn.proj.weight": (), "attn.proj.bias": ()})),
+        ),
         ({"pool": "map"}, MAP, []),
         (
             {"head": {"pre_logits": 11}},
@@ -148,9 +164,13 @@ def test_only_key_biases_have_no_gradient() -> None:
     blocks = {f"blocks.{i}.attn.qkv.bias": (14, 28) for i in range(4)}
     # The key is the second third of query, key and value, and the first half of key and value.
     assert marked == {**blocks, "attn_pool.kv.bias": (0, 14)}
-    # A norm behind the keys makes their bias matter.
-    normed = parameter_table(spec(attention={"qk_norm": True}))
-    assert not any(parameter.zero_gradient for parameter in normed.values())
+    # A norm behind the keys makes their bias matter; so does a head that holds pieces of several tokens.
+    for matters in ({"qk_norm": True}, {"split": "raw"}):
+        table = parameter_table(spec(attention=matters))
+        assert not any(parameter.zero_gradient for parameter in table.values())
+    # A softmax over the queries cancels what all queries share.
+    queries = parameter_table(spec(attention={"softmax": "queries"}))
+    assert queries["blocks.0.attn.qkv.bias"].zero_gradient == (0, 14)
 
 
 @pytest.mark.parametrize(

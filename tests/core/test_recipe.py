@@ -109,13 +109,20 @@ def test_images_are_not_divided_by_zero() -> None:
         DataSpec(std=(0.5, 0.0, 0.5))
 
 
+@pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, -0.1, 1.5, True, "tset", "0.1", None, [0.1]], ids=repr)
+def test_validation_is_a_part_of_train_or_the_test_images(value: Any) -> None:
+    with pytest.raises(ValidationError, match='should be a number above 0 and below 1, or "test"') as caught:
+        DataSpec(validation=value)
+    assert caught.value.error_count() == 1
+    assert [DataSpec(validation=right).validation for right in (0.25, "test")] == [0.25, "test"]
+
+
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
         ({"data": {"mean": [0.1, 0.2]}}, "data.mean has 2 numbers; model.in_channels=3 needs 1 or 3"),
         ({"data": {"std": [0.1] * 4}}, "data.std has 4 numbers"),
         ({"data": {"cache_size": 14}}, "data.cache_size=14 is smaller than model.image_size=15"),
-        ({"data": {"cache": "ragged", "fit": "squash"}}, "cache='ragged' keeps the aspect"),
         (
             {"data": {"cache": "ragged"}, "augment": {"crop": "padded"}},
             "is for augment.crop='resized', not 'padded'",

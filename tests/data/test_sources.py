@@ -82,6 +82,18 @@ def test_the_held_out_part_depends_on_the_seed(tmp_path: Path) -> None:
     assert parts[0] == parts[1] != parts[2]
 
 
+@pytest.mark.parametrize("folders", [("train", "test"), ("train", "test", "val")], ids="+".join)
+def test_the_test_part_may_serve_as_validation_part(tmp_path: Path, folders: Sequence[str]) -> None:
+    for folder in folders:
+        touch(tmp_path, *numbered(f"{folder}/a", 3), *numbered(f"{folder}/b", 2))
+    found = opened(tmp_path, validation="test")
+    test = [tmp_path / "test" / name for name in (*numbered("a", 3), *numbered("b", 2))]
+    assert found.parts["validation"].images == found.parts["test"].images == test
+    assert found.parts["validation"].labels.tolist() == [0, 0, 0, 1, 1]
+    assert len(found.parts["train"]) == 5
+    assert open_source(DataSpec(validation="test"), seed=0).parts["validation"].labels.size == 360
+
+
 def test_at_least_one_image_is_held_out_and_one_stays(tmp_path: Path) -> None:
     touch(tmp_path, *numbered("a", 2), *numbered("b", 2))
     assert len(opened(tmp_path, validation=0.01).parts["validation"]) == 1
@@ -202,6 +214,90 @@ def test_a_csv_names_files_beside_it(table: Path) -> None:
     assert found.classes == ("a", "b", "c")
     assert train_and_validation(found) == ROWS
     assert {Path(str(file)).parent for file in found.parts["train"].images} == {table.parent / "images"}
+
+
+def test_the_images_of_a_csv_may_be_in_a_folder_beside_it(table: Path) -> None:
+    table.write_text(table.read_text().replace("images/", ""))
+    expected = [table.parent / "images" / name for name, _ in ROWS]
+    for folder in ("images", str(table.parent / "images")):
+        found = opened(table, image_folder=folder)
+        assert train_and_validation(found) == ROWS
+        assert sorted([*found.parts["train"].images, *found.parts["validation"].images]) == expected
+    with pytest.raises(
+        DataError, match=r"5 of 5 files .*first .*/photos/0.png; paths are relative to .*/photos "
+    ):
+        opened(table, image_folder="photos")
+
+
+def test_label_names_are_found_as_given_or_beside_the_csv(
+    table: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    names = {"a": "ape", "b": "bee", "c": "cat"}
+    (table.parent / "names.json").write_text(json.dumps(names))
+    assert opened(table, label_names="names.json").classes == ("ape", "bee", "cat")
+    (here / "names.json").write_text(json.dumps({**names, "a": "ant"}))
+    assert opened(table, label_names="names.json").classes == ("ant", "bee", "cat")
+    with pytest.raises(DataError, match=r"label_names=none.json .*No such file.*beside .*labels.csv"):
+        opened(table, label_names="none.json")
+
+
+@pytest.fixture
+def cassava(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of data sets, with the Cassava set as Kaggle packs it; the current folder is another."""
+    folder = tmp_path / "sets" / "cassava"
+    touch(folder, *numbered("train_images", 10), "test_images/0.png", "train_tfrecords/0.tfrec")
+    rows = "".join(f"{i}.png,{i % 5}\n" for i in range(10))
+    (folder / "train.csv").write_text("image_id,label\n" + rows)
+    names = {"3": "Mosaic", "0": "Blight", "1": "Streak", "2": "Mottle", "4": "Healthy"}
+    (folder / "label_num_to_disease_map.json").write_text(json.dumps(names))
+    monkeypatch.setenv("VIT_DATA", str(tmp_path / "sets"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return folder
+
+
+CASSAVA = {
+    "path_column": "image_id",
+    "image_folder": "train_images",
+    "label_names": "label_num_to_disease_map.json",
+}
+
+
+@pytest.mark.parametrize("how", ["name", "name with keys", "link", "file with keys", "in the current folder"])
+def test_the_catalogue_knows_how_its_csv_is_read(
+    cassava: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Path | str = "cassava"
+    if how == "link":
+        source = Path("cassava")
+        source.symlink_to(cassava)
+        monkeypatch.delenv("VIT_DATA")
+    elif how == "in the current folder":
+        monkeypatch.chdir(cassava.parent)
+        monkeypatch.delenv("VIT_DATA")
+    elif how == "file with keys":
+        source = cassava / "train.csv"
+    found = opened(Path(source), **(CASSAVA if "keys" in how else {}))
+    assert found.classes == ("Blight", "Streak", "Mottle", "Mosaic", "Healthy")
+    assert train_and_validation(found) == sorted((f"{i}.png", found.classes[i % 5]) for i in range(10))
+    assert "test" not in found.parts
+
+
+def test_what_a_recipe_says_of_a_known_csv_wins(cassava: Path) -> None:
+    (cassava / "short.json").write_text(json.dumps(dict(zip("01234", "abcde", strict=True))))
+    assert opened(Path("cassava"), label_names="short.json").classes == tuple("abcde")
+    with pytest.raises(DataError, match="no column 'file'"):
+        opened(Path("cassava"), path_column="file")
+
+
+def test_a_known_csv_that_is_not_there_is_told_with_its_place(cassava: Path) -> None:
+    (cassava / "train.csv").unlink()
+    with pytest.raises(
+        DataError, match=r"is not at .*/cassava/train.csv; pass its file with --data CSV, or get"
+    ):
+        opened(Path("cassava"))
 
 
 def test_a_csv_may_come_from_a_spreadsheet(table: Path) -> None:

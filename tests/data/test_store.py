@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,67 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
+from tests.data.stores import every, opened, recipe, spoil
 from vitcli.core.errors import DataError, VitError
-from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Advance, Silent
-from vitcli.data.augment import draw_plan
+from vitcli.data import store as store_module
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, decode_short_side, decode_square
-from vitcli.data.store import FileStore, RaggedStore, SquareStore, Store, cache_root, open_store
-
-# (height, width) of the pictures: none is square, none is of the size asked for.
-SIZES = [(33, 23), (23, 41), (29, 31), (50, 19)]
-
-
-@pytest.fixture
-def examples(tmp_path: Path) -> Examples:
-    random = np.random.default_rng(0)
-    paths = [tmp_path / f"{i}.png" for i in range(len(SIZES))]
-    for path, (height, width) in zip(paths, SIZES, strict=True):
-        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(path)
-    return Examples(images=paths, labels=np.arange(len(SIZES), dtype=np.int32))
-
-
-def recipe(*, channels: int = 3, augment: dict[str, Any] | None = None, **data: Any) -> Recipe:
-    model = {
-        "image_size": 15,
-        "patch_size": 5,
-        "in_channels": channels,
-        "num_classes": 4,
-        "embed_dim": 14,
-        "depth": 1,
-        "num_heads": 2,
-        "mlp_dim": 22,
-    }
-    if data.get("cache") == "ragged":
-        # Of the images, boxes are cut: the short side is that of the square store all the same.
-        augment, data = {"crop": "resized", **(augment or {})}, {"cache_size": model["image_size"], **data}
-    sections = {"model": model, "data": data, "augment": augment or {}, "train": {"epochs": 1}}
-    return Recipe.model_validate(sections)
-
-
-def opened(examples: Examples, **options: Any) -> Store:
-    training = options.pop("training", options.get("cache") == "ragged")
-    return open_store(examples, recipe(**options), Silent(), "decoding", training=training)
-
-
-def every(store: Store) -> NDArray[np.uint8]:
-    """All images; of ragged ones the upper left corner that all of them have."""
-    index = np.arange(len(store))
-    if not isinstance(store, RaggedStore):
-        return store.gather(index, None)[0]
-    corner = np.tile(np.array([0, 0, 15, 15], np.float32), (len(store), 1))
-    return store.gather(index, corner)[0][:, :15, :15]
-
-
-def spoil(path: Path) -> None:
-    """Makes a file unreadable, but leaves its size and its time as they are."""
-    status = path.stat()
-    path.write_bytes(b"\0" * status.st_size)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+from vitcli.data.store import FileStore, SquareStore, cache_root, open_store
 
 
 @pytest.mark.parametrize("fit", ["crop", "squash"])
@@ -195,70 +144,43 @@ def test_decoding_by_threads_leaves_the_programs_warnings_as_they_are(examples: 
     assert list(warnings.filters) == before
 
 
-def short_sides(examples: Examples) -> list[NDArray[np.uint8]]:
-    return [decode_short_side(Path(str(path)), 15, 3) for path in examples.images]
-
-
-def test_a_ragged_store_knows_each_images_size(examples: Examples) -> None:
-    store = opened(examples, cache="ragged")
-    # The short side is 15; 33 x 23 becomes 22 x 15, and so on.
-    np.testing.assert_array_equal(store.sizes(np.arange(4)), [[22, 15], [15, 27], [15, 16], [39, 15]])
-    assert [image.shape[:2] for image in short_sides(examples)] == [(22, 15), (15, 27), (15, 16), (39, 15)]
-
-
-def test_evaluation_never_sees_ragged_images(examples: Examples) -> None:
-    """The best weights are chosen on the pixels that prediction sees."""
-    evaluated = opened(examples, cache="ragged", training=False)
-    np.testing.assert_array_equal(every(evaluated), every(opened(examples)))
-
-
-def test_a_ragged_store_gives_boxes_in_a_corner_and_says_where_they_are(examples: Examples) -> None:
-    store = opened(examples, cache="ragged")
-    index = np.array([3, 1, 0])
-    boxes = np.array([[20, 2, 13, 11], [1, 9, 14, 18], [0, 0, 15, 15]], np.float32)
-    images, moved = store.gather(index, boxes)
-    np.testing.assert_array_equal(moved, [[0, 0, 13, 11], [0, 0, 14, 18], [0, 0, 15, 15]])
-    full = short_sides(examples)
-    for image, i, (top, left, height, width) in zip(images, index, boxes.astype(int), strict=True):
-        np.testing.assert_array_equal(
-            image[:height, :width], full[i][top : top + height, left : left + width]
-        )
-        assert not image[height:].any()
-        assert not image[:, width:].any()
-    assert boxes[0, 0] == 20  # the caller's boxes are untouched
-
-
-@pytest.mark.parametrize(
-    ("ratio", "scale"),
-    [
-        ((0.75, 4 / 3), (0.02, 1.0)),
-        ((0.1, 10.0), (0.02, 1.0)),
-        ((1.0, 1.0), (0.02, 1.0)),
-        ((9.5, 10.0), (0.36, 0.4)),  # short sides between 15 and 15.5, which are rounded down
-        ((0.1, 0.105), (0.36, 0.4)),
-    ],
-)
-def test_the_canvas_holds_every_box_that_is_drawn(
-    tmp_path: Path, ratio: tuple[float, float], scale: tuple[float, float]
+@pytest.mark.parametrize("cache", ["square", "ragged"])
+def test_few_images_are_in_memory_while_a_cache_is_built(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, cache: str
 ) -> None:
-    # Short sides are 15 already, so the stored images are these.
-    random = np.random.default_rng(1)
-    images = [random.integers(0, 256, (*size, 3), np.uint8) for size in ((15, 400), (400, 15), (15, 21))]
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
-    paths = [tmp_path / f"{i}.png" for i in range(3)]
-    augment = {"crop": "resized", "crop_scale": scale, "crop_ratio": ratio}
-    made = recipe(augment=augment, cache="ragged", cache_size=15)
-    store = open_store(
-        Examples(images=paths, labels=np.zeros(3, np.int32)), made, Silent(), "decoding", training=True
-    )
-    index, drawn = np.repeat(np.arange(3), 400), np.arange(1200)
-    boxes = draw_plan(made.augment, seed=0, epoch=0, index=drawn, sizes=store.sizes(index), side=15)["box"]
-    gathered, _ = store.gather(index, boxes)
-    for row, canvas, (top, left, height, width) in zip(index, gathered, boxes.astype(int), strict=True):
-        assert min(canvas.shape[:2]) >= max(height, width)
-        expected = images[row][top : top + height, left : left + width]
-        np.testing.assert_array_equal(canvas[:height, :width], expected)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    started: list[Path] = []
+    most = 0
+
+    def counted(decode: Any) -> Any:
+        def counting(path: Path, *given: Any) -> Any:
+            started.append(path)
+            return decode(path, *given)
+
+        return counting
+
+    monkeypatch.setattr(store_module, "decode_square", counted(decode_square))
+    monkeypatch.setattr(store_module, "decode_short_side", counted(decode_short_side))
+
+    class Slow(Silent):
+        """A reporter that lets the decoders run ahead as far as they may."""
+
+        @contextmanager
+        def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+            done = 0
+
+            def advance(amount: int, detail: str = "") -> None:
+                nonlocal done, most
+                time.sleep(0.005)
+                done += amount
+                most = max(most, len(started) - done)
+
+            yield advance
+
+    many = Examples(images=list(examples.images) * 20, labels=np.zeros(80, np.int32))
+    open_store(many, recipe(cache=cache), Slow(), "decoding", training=True)
+    assert 1 < most <= 16  # eight for each of two cores; all 80 if nothing held the decoders back
+    assert len(started) == 80
 
 
 def test_embedded_pixels_are_used_as_they_are() -> None:

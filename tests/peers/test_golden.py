@@ -42,19 +42,6 @@ def test_torchvision_file_is_a_renaming_away(backend: Backend) -> None:
     _check(backend, spec, native, GOLDEN / "peers" / "torchvision" / "io.safetensors")
 
 
-def test_custom_origin_file_is_the_standard_model_with_another_pooling(backend: Backend) -> None:
-    """The PyTorch write-up on a custom image set: 8 heads, qkv without bias, mean over all tokens, then LN."""
-    path = GOLDEN / "origins" / "seed002.safetensors"
-    weights = {
-        origin_name(name.removeprefix("param.")): value
-        for name, value in tensors(path).items()
-        if name.startswith("param.")
-    }
-    shapes = {key: value.shape for key, value in weights.items()}
-    said = ["model.num_heads=8", "model.pool=mean_all", "model.norm.eps=1e-5"]
-    _check(backend, derive_spec(shapes, said, "seed002"), weights, path, exact="logits", float32="logits_f32")
-
-
 def torchvision_name(name: str) -> str:
     """Native name of a tensor of torchvision's VisionTransformer."""
     fixed = {
@@ -76,31 +63,14 @@ def torchvision_name(name: str) -> str:
     return name
 
 
-def origin_name(name: str) -> str:
-    """Native name of a tensor of the custom-image-set write-up."""
-    name = re.sub(r"^1\.(\d+)\.", r"blocks.\1.", name)
-    parts = {"0.cls_token": "cls_token", "0.pos_embed": "pos_embed", "0.proj": "patch_embed.proj"}
-    parts |= {"2.1.": "fc_norm.", "2.2.": "head.", "attention.": "attn.", "layer_norm_": "norm"}
-    parts |= {"mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
-    for theirs, ours in parts.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
 def tensors(path: Path) -> dict[str, NDArray[Any]]:
     """Every tensor of a safetensors file."""
     with safe_open(path, framework="numpy") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _check(
-    backend: Backend,
-    spec: ModelSpec,
-    weights: dict[str, NDArray[Any]],
-    path: Path,
-    *,
-    exact: str = "logits_f64",
-    float32: str = "logits",
-) -> None:
+def _check(backend: Backend, spec: ModelSpec, weights: dict[str, NDArray[Any]], path: Path) -> None:
     golden = tensors(path)
-    assert_logits(backend, spec, weights, golden["input"], exact=golden[exact], narrow=golden[float32])
+    assert_logits(
+        backend, spec, weights, golden["input"], exact=golden["logits_f64"], narrow=golden["logits"]
+    )

@@ -66,7 +66,7 @@ def test_lines_are_the_records() -> None:
     assert_legible(figure)
 
 
-def test_best_is_what_training_keeps() -> None:
+def test_best_is_the_highest_top1_then_the_lowest_loss() -> None:
     records = _records(4)
     for record, (top1, loss) in zip(
         [record for record in records if record["event"] == "epoch"],
@@ -80,12 +80,13 @@ def test_best_is_what_training_keeps() -> None:
 
 
 def test_an_evaluation_before_training() -> None:
-    start = {"event": "epoch", "epoch": 0, "step": -1, "validation": {"loss": 2.3, "top1": 0.02}}
+    start = {"event": "epoch", "epoch": 0, "validation": {"loss": 2.3, "top1": 0.9}}
     run = history("mine", [start, *_records(2)])
     assert run.epochs.tolist() == [0, 1, 2]
     assert np.isnan(run.loss[0])
     assert run.loss[1:].tolist() == pytest.approx([1.97, 1.94])
     assert run.validation_loss[0] == 2.3
+    assert run.best == 2  # no training, no merit
     assert_legible(curves([run]))
     alone = curves([history("only that", [start])])
     assert _words(alone.axes[0]) == ["validation 2.3"]

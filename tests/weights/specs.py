@@ -13,6 +13,7 @@ def random_spec(seed: int) -> ModelSpec:
     chance = random.Random(seed)
     class_token = chance.random() < 0.7
     patch_size = chance.choice([1, 3, 5])
+    projected = chance.random() < 0.8
     pools = ["mean", "mean_all", "map"] + (["cls", "cls_mean"] if class_token else [])
     fields: dict[str, Any] = {
         "image_size": patch_size * chance.randint(2, 5),
@@ -34,14 +35,15 @@ def random_spec(seed: int) -> ModelSpec:
         },
         "attention": {
             "qkv_bias": chance.random() < 0.7,
-            "output_projection": chance.random() < 0.8,
+            "output_projection": projected,
+            "projection_bias": not projected or chance.random() < 0.8,
             "qk_norm": chance.random() < 0.3,
         },
         "mlp": {"activation": chance.choice(["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"])},
         "norm": {
             "eps": chance.choice([1e-6, 1e-5]),
             "before_blocks": chance.random() < 0.3,
-            "final": chance.choice(["before_pool", "after_pool"]),
+            "final": chance.choice(["before_pool", "after_pool", "none"]),
         },
         "head": {"pre_logits": chance.choice([None, None, 11])},
     }

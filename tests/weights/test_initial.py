@@ -9,6 +9,7 @@ import pytest
 
 from tests.models import BASE, OPTIONS, spec_of
 from vitcli.core.bits import Purpose, draw, stream, text_words
+from vitcli.core.initial import InitSpec
 from vitcli.core.parameters import parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.initial import initial_weights, perturbed
@@ -27,16 +28,25 @@ def test_every_tensor_has_its_shape(option: str) -> None:
     assert all(value.dtype == np.float32 for value in weights.values())
 
 
-def test_tensors_have_their_distributions() -> None:
+@pytest.mark.parametrize(
+    "init",
+    [
+        InitSpec(),
+        InitSpec(linear="torch", class_token="uniform 0 1", positions="normal 1", head="uniform -2 -1"),
+    ],
+    ids=["default", "another"],
+)
+def test_tensors_have_their_distributions(init: InitSpec) -> None:
     stats: Any = pytest.importorskip("scipy.stats")
-    weights = initial_weights(WIDE, seed=1)
-    for name, parameter in parameter_table(WIDE).items():
+    weights = initial_weights(WIDE, seed=1, init=init)
+    for name, parameter in parameter_table(WIDE, init).items():
         values, scale = weights[name].ravel(), parameter.initial.scale
         if parameter.initial.kind == "constant":
             assert (values == np.float32(scale)).all(), name
         else:
             uniform = parameter.initial.kind == "uniform"
-            law = stats.uniform(-scale, 2 * scale) if uniform else stats.norm(0, scale)
+            low = parameter.initial.middle - scale
+            law = stats.uniform(low, 2 * scale) if uniform else stats.norm(0, scale)
             # Of 20 tensors at a level of 0.001, one fails by chance in fifty; these draws are fixed.
             assert stats.kstest(values, law.cdf).pvalue > 1e-3, name
 

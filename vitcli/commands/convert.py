@@ -20,18 +20,29 @@ def group() -> None:
 @app.command("weights")
 def weights(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A safetensors file; its layout is detected.")
+        Path, typer.Argument(metavar="SRC", help="A safetensors file, or a PyTorch state dict (.pth).")
     ],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The safetensors file to write.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
     ] = None,
-    to: Annotated[str, typer.Option("--to", help="native, torch or jax.")] = "native",
+    layout: Annotated[
+        str | None, typer.Option("--from", help="Layout of SRC; none: seen from its names.")
+    ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="native, torch, jax, origin-jax, origin-torch, origin-custom, origin-homework."
+        ),
+    ] = "native",
     backend: options.Backend = None,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write weights in another layout, read them back, and compare logits in float64 before saying done."""
+    """Write weights in another layout, read them back, and compare logits in float64 before saying done.
+
+    Example: vit convert weights vit.pth model.safetensors --from origin-jax model.num_heads=4
+    """
     from dataclasses import asdict
 
     from vitcli import render
@@ -40,6 +51,7 @@ def weights(
     result = job(
         source,
         target,
+        layout=layout,
         to=to,
         overrides=overrides or [],
         backend=backend,
@@ -56,4 +68,7 @@ def weights(
         f"float32 {result.difference_float32:.2g} (relative)",
         soft_wrap=True,
     )
-    render.next_command(f"vit predict IMAGE --weights {result.target}")
+    if result.layout_to in ("native", "torch", "jax") and result.target.suffix == ".safetensors":
+        render.next_command(f"vit predict IMAGE --weights {result.target}")
+    else:
+        render.next_command(f"vit convert weights {result.target} model.safetensors")

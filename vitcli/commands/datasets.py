@@ -18,19 +18,12 @@ app = typer.Typer(help="Data sets known by name.", no_args_is_help=True)
 def list_datasets(as_json: options.Json = False) -> None:
     """List the data sets known by name and where each would be read from."""
     from vitcli import render
-    from vitcli.data.catalogue import CATALOGUE, data_root
+    from vitcli.data.catalogue import CATALOGUE
 
     rows = []
     for entry in CATALOGUE.values():
-        folder = data_root() / entry.name
-        built_in = entry.obtain == "built in"
-        rows.append(
-            [
-                entry.name,
-                entry.images,
-                "built in" if built_in else str(folder) if folder.is_dir() else "absent",
-            ]
-        )
+        place = "built in" if entry.built_in else str(entry.place) if entry.place.exists() else "absent"
+        rows.append([entry.name, entry.images, place])
     if as_json:
         options.print_json([{"name": name, "images": images, "place": place} for name, images, place in rows])
         return
@@ -47,21 +40,18 @@ def info(
 ) -> None:
     """Tell what a data set holds: classes, counts, license, where to get it."""
     from vitcli import render
-    from vitcli.data.catalogue import CATALOGUE, data_root
 
-    facts: dict[str, object] = {}
-    if name in CATALOGUE:
-        facts = asdict(CATALOGUE[name])
-        facts["place"] = "built in" if facts["obtain"] == "built in" else str(data_root() / name)
-    if name not in CATALOGUE or name == "digits" or (data_root() / name).is_dir():
-        facts |= _counts(name)
+    facts = _facts(name)
     if as_json:
         options.print_json(facts)
         return
-    width = max(len(key) for key in facts)
-    for key, value in facts.items():
-        text = ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
+    told = {key: _words(value) for key, value in facts.items() if value}
+    steps = told.pop("steps", None)
+    width = max(len(key) for key in told)
+    for key, text in told.items():
         typer.echo(f"{key.replace('_', ' '):<{width}}  {text}")
+    if steps is not None:  # flush left, so that its commands can be copied
+        typer.echo(f"\n{steps}")
     render.next_command(_train(name))
 
 
@@ -126,6 +116,17 @@ def _train(name: str) -> str:
     return "vit train digits" if name == "digits" else f"vit train folder --data {name}"
 
 
+def _facts(name: str) -> dict[str, object]:
+    """Returns what the catalogue says of a known set, and what is really there, if anything is."""
+    from vitcli.data.catalogue import CATALOGUE
+
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        return _counts(name)
+    facts: dict[str, object] = {**asdict(entry), "place": "built in" if entry.built_in else str(entry.place)}
+    return facts | _counts(name) if entry.built_in or entry.place.exists() else facts
+
+
 def _counts(source: str) -> dict[str, object]:
     """Returns classes and sizes of what is really there."""
     from vitcli.core.recipe import DataSpec
@@ -134,3 +135,10 @@ def _counts(source: str) -> dict[str, object]:
     dataset = open_source(DataSpec(source=source), seed=0)
     sizes: dict[str, object] = {f"{part}_images": len(examples) for part, examples in dataset.parts.items()}
     return {"classes": dataset.classes, **sizes}
+
+
+def _words(value: object) -> str:
+    """Returns a fact on one line (steps: as they are)."""
+    if isinstance(value, dict):
+        return ", ".join(f"data.{key}={item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -64,7 +64,7 @@ def train(
         )
         return
     render.out().print(
-        f"{result.run}: best top-1 {result.best['top1']:.2%} on validation (epoch {result.best['epoch']:.0f}), "
+        f"{result.run}: {_best(result.best)}, "
         f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s",
         soft_wrap=True,
     )
@@ -80,3 +80,13 @@ def _draw(run: Path, reporter: Reporter) -> None:
         reporter.note(f"curves: {draw_curves([run])}")
     except VitError as error:
         reporter.note(f"no curves: {error}")
+
+
+def _best(best: dict[str, float]) -> str:
+    """Returns in words what the kept weights were chosen by."""
+    top1, epoch = f"top-1 {best['top1']:.2%} on validation", f"epoch {best['epoch']:.0f}"
+    if "train_loss" in best:
+        return (
+            f"lowest training loss {best['train_loss']:.4f} ({epoch}, step {best['step']:.0f}), last {top1}"
+        )
+    return f"best {top1} ({epoch})"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # names for the type checker only: the core runs without an array library
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -104,6 +106,18 @@ class Backend(Protocol):
         self, recipe: Recipe, state: Arrays, *, device: str | None, images: NDArray[np.uint8] | None
     ) -> Trainer:
         """Returns a model in training that starts from `state`; `images` is the whole training set, if in memory."""
+        ...
+
+
+class StateDicts(Protocol):
+    """What PyTorch's engine alone can do: files of pickled tensors, read without running code."""
+
+    def read_state_dict(self, path: Path) -> dict[str, NDArray[Any]]:
+        """Returns the tensors of a `.pth` file by name."""
+        ...
+
+    def write_state_dict(self, path: Path, weights: Arrays) -> None:
+        """Writes tensors as a `.pth` file."""
         ...
 
 

@@ -40,7 +40,7 @@ def layers(spec: ModelSpec) -> list[Layer]:
         attention = (f"{name}.norm1.", f"{name}.attn.", f"{name}.ls1.")
         rows.append(row(f"{name}.attn", attention, (N, D), _attention_cost(spec)))
         mlp = (f"{name}.norm2.", f"{name}.mlp.", f"{name}.ls2.")
-        rows.append(row(f"{name}.mlp", mlp, (N, D), N * _mlp_cost(spec)))
+        rows.append(row(f"{name}.mlp", mlp, (N, D), _block_mlp_cost(spec)))
     pooled = ("norm.", "fc_norm.", "attn_pool.")
     rows.append(row(f"pool ({spec.pool})", pooled, (spec.pool_dim,), _pool_cost(spec)))
     features = spec.pool_dim
@@ -57,6 +57,31 @@ def forward_flops(spec: ModelSpec) -> int:
     return 2 * sum(row.multiply_adds for row in layers(spec))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TorchinfoCount:
+    """What torchinfo prints of a PyTorch model of the same tensors, for comparison with published tables.
+
+    It multiplies the parameters of each module, biases and norms included, by the number of images (those of a
+    convolution by the number of positions as well). So it leaves out the products of queries, keys and values,
+    counts a linear layer once however many tokens pass it, and does not see parameters that stand in no module of
+    their own: class token, registers, positions.
+    """
+
+    multiply_adds: int
+    weight_bytes: int
+
+
+def torchinfo_count(spec: ModelSpec, *, images: int) -> TorchinfoCount:
+    """Returns the multiply-adds and the bytes of float32 weights as torchinfo counts them."""
+    bare = {"cls_token", "reg_token", "pos_embed", "attn_pool.latent"}
+    sizes = {name: tensor.size for name, tensor in parameter_table(spec).items() if name not in bare}
+    patches = sum(size for name, size in sizes.items() if name.startswith("patch_embed."))
+    total = sum(sizes.values())
+    return TorchinfoCount(
+        multiply_adds=images * (total + (spec.grid**2 - 1) * patches), weight_bytes=4 * total
+    )
+
+
 def training_bytes(spec: ModelSpec, *, slots: int) -> int:
     """Returns bytes of float32 weights, gradients and optimiser state.
 
@@ -70,25 +95,32 @@ def training_bytes(spec: ModelSpec, *, slots: int) -> int:
 def activation_bytes(spec: ModelSpec, *, images: int, bytes_per_value: int = 4) -> int:
     """Returns an estimate of what the backward pass keeps of `images` images; attention weights not kept."""
     N, D, M = spec.num_tokens, spec.embed_dim, spec.fc1_dim
-    per_block = N * (8 * D + 2 * M)
+    per_block = 8 * N * D + 2 * M * (N if spec.linear == "token" else 1)
     return images * bytes_per_value * (spec.depth * per_block + 2 * N * D)
 
 
 def _attention_cost(spec: ModelSpec) -> int:
     N, D = spec.num_tokens, spec.embed_dim
+    if spec.linear == "sequence":
+        return 3 * spec.num_heads * (N * spec.head_dim) ** 2 + 2 * N * N * D
     linear = 3 + int(spec.attention.output_projection)
     return linear * N * D * D + 2 * N * N * D
 
 
-def _mlp_cost(spec: ModelSpec) -> int:
-    return spec.embed_dim * (spec.fc1_dim + spec.mlp_dim)
+def _block_mlp_cost(spec: ModelSpec) -> int:
+    times = spec.num_tokens if spec.linear == "token" else 1
+    return times * _mlp_cost(spec, spec.linear_dim)
+
+
+def _mlp_cost(spec: ModelSpec, width: int) -> int:
+    return width * (spec.fc1_dim + spec.mlp_dim)
 
 
 def _pool_cost(spec: ModelSpec) -> int:
     if spec.pool != "map":
         return 0
     N, D = spec.grid**2, spec.embed_dim  # the probe attends to the patches alone
-    return 2 * D * D + 2 * N * D * D + 2 * N * D + _mlp_cost(spec)
+    return 2 * D * D + 2 * N * D * D + 2 * N * D + _mlp_cost(spec, D)
 
 
 def cpu_micro_batch(spec: ModelSpec, batch_size: int, *, least: int, budget: int) -> int:

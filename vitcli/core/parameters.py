@@ -10,20 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
+from vitcli.core.initial import ONES, ZEROS, Initial, InitSpec, distribution
 from vitcli.core.spec import ModelSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Initial:
-    """The distribution of a tensor's first values.
-
-    `scale` is the standard deviation of `normal`, the bound of `uniform` and the value of `constant`.
-    """
-
-    kind: Literal["constant", "normal", "uniform"]
-    scale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +33,14 @@ class Parameter:
         return math.prod(self.shape)
 
 
-ZEROS = Initial(kind="constant", scale=0.0)
-ONES = Initial(kind="constant", scale=1.0)
-
-
-def parameter_table(spec: ModelSpec) -> dict[str, Parameter]:
+def parameter_table(spec: ModelSpec, init: InitSpec | None = None) -> dict[str, Parameter]:
     """Returns the tensors of a model by name, in the order of the forward pass.
 
-    First values follow the JAX code of the ViT paper (google-research/vision_transformer, models_vit.py):
-    Xavier-uniform kernels, MLP biases N(0, 1e-6), positions N(0, 0.02), class token zero; the head is drawn
-    at N(0, 0.02) as in timm, so that the first step already moves every tensor.
+    Args:
+        spec: the model.
+        init: the distributions of first values; none: those of the ViT paper's code.
     """
-    return {parameter.name: parameter for parameter in _tensors(spec)}
+    return {parameter.name: parameter for parameter in _tensors(spec, init or InitSpec())}
 
 
 def count(spec: ModelSpec) -> int:
@@ -63,82 +48,106 @@ def count(spec: ModelSpec) -> int:
     return sum(parameter.size for parameter in parameter_table(spec).values())
 
 
-def _tensors(spec: ModelSpec) -> Iterator[Parameter]:
-    yield from _embedding(spec)
+def _tensors(spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    yield from _embedding(spec, init)
     if spec.norm.before_blocks:
         yield from _norm("norm_pre", spec.embed_dim)
     for block in range(spec.depth):
-        yield from _block(f"blocks.{block}", spec)
+        yield from _block(f"blocks.{block}", spec, init)
     if spec.norm.final == "before_pool":
         yield from _norm("norm", spec.embed_dim)
     if spec.pool == "map":
-        yield from _map_head(spec)
+        yield from _map_head(spec, init)
     if spec.norm.final == "after_pool":
         yield from _norm("fc_norm", spec.pool_dim)
     features = spec.pool_dim
     if spec.head.pre_logits is not None:
-        yield from _linear("pre_logits", spec.head.pre_logits, features)
+        yield from _linear("pre_logits", spec.head.pre_logits, features, init)
         features = spec.head.pre_logits
-    yield _weight("head.weight", (spec.num_classes, features), _normal(0.02), decay=True)
-    yield _weight("head.bias", (spec.num_classes,), ZEROS)
+    shape = (spec.num_classes, features)
+    yield _weight("head.weight", shape, init.head_kernel(features, spec.num_classes), decay=True)
+    yield _weight("head.bias", (spec.num_classes,), init.bias(features))
 
 
-def _embedding(spec: ModelSpec) -> Iterator[Parameter]:
+def _embedding(spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
     D, tokens = spec.embed_dim, spec.tokens
     if tokens.class_token:
-        yield _weight("cls_token", (1, 1, D), ZEROS)
+        yield _weight("cls_token", (1, 1, D), distribution(init.class_token))
     if tokens.registers:
-        yield _weight("reg_token", (1, tokens.registers, D), _normal(0.02))
+        yield _weight("reg_token", (1, tokens.registers, D), distribution("normal 0.02"))
     if tokens.positions == "learned":
-        yield _weight("pos_embed", (1, spec.position_slots, D), _normal(0.02))
+        yield _weight("pos_embed", (1, spec.position_slots, D), distribution(init.positions))
     shape = (D, spec.in_channels, spec.patch_size, spec.patch_size)
-    lecun = _normal(math.sqrt(1.0 / spec.patch_dim))
-    yield _weight("patch_embed.proj.weight", shape, lecun, decay=True)
+    yield _weight("patch_embed.proj.weight", shape, init.patch_kernel(spec.patch_dim, D), decay=True)
     if tokens.patch_bias:
-        yield _weight("patch_embed.proj.bias", (D,), ZEROS)
+        yield _weight("patch_embed.proj.bias", (D,), init.bias(spec.patch_dim))
 
 
-def _block(name: str, spec: ModelSpec) -> Iterator[Parameter]:
-    D, attention = spec.embed_dim, spec.attention
-    yield from _norm(f"{name}.norm1", D)
-    # Query, key and value are three D x D kernels stacked on rows: the fan is that of one of them.
-    yield _weight(f"{name}.attn.qkv.weight", (3 * D, D), _xavier(D, D), decay=True)
-    if attention.qkv_bias:
-        zero = None if attention.qk_norm else (D, 2 * D)
-        yield _weight(f"{name}.attn.qkv.bias", (3 * D,), ZEROS, zero_gradient=zero)
-    if attention.qk_norm:
-        yield from _norm(f"{name}.attn.q_norm", spec.head_dim)
-        yield from _norm(f"{name}.attn.k_norm", spec.head_dim)
-    if attention.output_projection:
-        yield from _linear(f"{name}.attn.proj", D, D)
+def _block(name: str, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    attention = _sequence_attention if spec.linear == "sequence" else _attention
+    yield from _norm(f"{name}.norm1", spec.embed_dim)
+    yield from attention(f"{name}.attn", spec, init)
     yield from _layer_scale(f"{name}.ls1", spec)
-    yield from _norm(f"{name}.norm2", D)
-    yield from _mlp(f"{name}.mlp", spec)
+    yield from _norm(f"{name}.norm2", spec.embed_dim)
+    yield from _mlp(f"{name}.mlp", spec.linear_dim, spec, init)
     yield from _layer_scale(f"{name}.ls2", spec)
 
 
-def _map_head(spec: ModelSpec) -> Iterator[Parameter]:
+def _attention(name: str, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    D, attention = spec.embed_dim, spec.attention
+    # Query, key and value are three D x D kernels stacked on rows: the fan is that of one of them.
+    yield _weight(f"{name}.qkv.weight", (3 * D, D), init.kernel(D, D), decay=True)
+    if attention.qkv_bias:
+        yield _weight(f"{name}.qkv.bias", (3 * D,), init.bias(D), zero_gradient=_idle_bias(spec))
+    if attention.qk_norm:
+        yield from _norm(f"{name}.q_norm", spec.head_dim)
+        yield from _norm(f"{name}.k_norm", spec.head_dim)
+    if attention.output_projection:
+        yield from _linear(f"{name}.proj", D, D, init, bias=attention.projection_bias)
+
+
+def _idle_bias(spec: ModelSpec) -> tuple[int, int] | None:
+    """Returns the rows of the bias that the softmax cancels: the keys', or over queries the queries'."""
+    if spec.attention.qk_norm or spec.attention.split == "raw":
+        return None  # a norm, or a head made of several tokens' pieces, makes it matter
     D = spec.embed_dim
-    yield _weight("attn_pool.latent", (1, 1, D), _xavier(1, D))
-    yield from _linear("attn_pool.q", D, D)
-    yield _weight("attn_pool.kv.weight", (2 * D, D), _xavier(D, D), decay=True)
-    yield _weight("attn_pool.kv.bias", (2 * D,), ZEROS, zero_gradient=(0, D))
-    yield from _linear("attn_pool.proj", D, D)
+    return (D, 2 * D) if spec.attention.softmax == "keys" else (0, D)
+
+
+def _sequence_attention(name: str, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    """Yields one (N K) x (N K) kernel for each of query, key, value and head: q heads, k heads, v heads."""
+    heads, features = 3 * spec.num_heads, spec.num_tokens * spec.head_dim
+    kernel = init.kernel(features, features)
+    yield _weight(f"{name}.qkv.weight", (heads, features, features), kernel, decay=True)
+    if spec.attention.qkv_bias:
+        yield _weight(f"{name}.qkv.bias", (heads, features), init.bias(features))
+
+
+def _map_head(spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    D = spec.embed_dim
+    yield _weight("attn_pool.latent", (1, 1, D), init.kernel(1, D))
+    yield from _linear("attn_pool.q", D, D, init)
+    yield _weight("attn_pool.kv.weight", (2 * D, D), init.kernel(D, D), decay=True)
+    yield _weight("attn_pool.kv.bias", (2 * D,), init.bias(D), zero_gradient=(0, D))
+    yield from _linear("attn_pool.proj", D, D, init)
     yield from _norm("attn_pool.norm", D)
-    yield from _mlp("attn_pool.mlp", spec)
+    yield from _mlp("attn_pool.mlp", D, spec, init)
 
 
-def _mlp(name: str, spec: ModelSpec) -> Iterator[Parameter]:
-    D, M = spec.embed_dim, spec.mlp_dim
-    yield _weight(f"{name}.fc1.weight", (spec.fc1_dim, D), _xavier(D, M), decay=True)
-    yield _weight(f"{name}.fc1.bias", (spec.fc1_dim,), _normal(1e-6))
-    yield _weight(f"{name}.fc2.weight", (D, M), _xavier(M, D), decay=True)
-    yield _weight(f"{name}.fc2.bias", (D,), _normal(1e-6))
+def _mlp(name: str, width: int, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
+    M = spec.mlp_dim
+    yield _weight(f"{name}.fc1.weight", (spec.fc1_dim, width), init.kernel(width, M), decay=True)
+    yield _weight(f"{name}.fc1.bias", (spec.fc1_dim,), init.mlp_bias(width))
+    yield _weight(f"{name}.fc2.weight", (width, M), init.kernel(M, width), decay=True)
+    yield _weight(f"{name}.fc2.bias", (width,), init.mlp_bias(M))
 
 
-def _linear(name: str, outputs: int, inputs: int) -> Iterator[Parameter]:
-    yield _weight(f"{name}.weight", (outputs, inputs), _xavier(inputs, outputs), decay=True)
-    yield _weight(f"{name}.bias", (outputs,), ZEROS)
+def _linear(
+    name: str, outputs: int, inputs: int, init: InitSpec, *, bias: bool = True
+) -> Iterator[Parameter]:
+    yield _weight(f"{name}.weight", (outputs, inputs), init.kernel(inputs, outputs), decay=True)
+    if bias:
+        yield _weight(f"{name}.bias", (outputs,), init.bias(inputs))
 
 
 def _norm(name: str, features: int) -> Iterator[Parameter]:
@@ -161,11 +170,3 @@ def _weight(
     zero_gradient: tuple[int, int] | None = None,
 ) -> Parameter:
     return Parameter(name=name, shape=shape, initial=initial, decay=decay, zero_gradient=zero_gradient)
-
-
-def _normal(std: float) -> Initial:
-    return Initial(kind="normal", scale=std)
-
-
-def _xavier(fan_in: int, fan_out: int) -> Initial:
-    return Initial(kind="uniform", scale=math.sqrt(6.0 / (fan_in + fan_out)))

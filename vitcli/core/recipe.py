@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from vitcli.core.initial import InitSpec
 from vitcli.core.record import Floats, Pair, Record, Texts
 from vitcli.core.spec import Count, ModelSpec, Rate
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "multistep"]
+
+
+def _fraction_or_test(value: Any) -> Any:
+    # Without this check, pydantic tells one fault for each type of the union.
+    if value == "test" or (isinstance(value, float) and 0 < value < 1):
+        return value
+    raise PydanticCustomError("validation", 'Input should be a number above 0 and below 1, or "test"')
 
 
 class DataSpec(Record):
@@ -21,26 +30,28 @@ class DataSpec(Record):
     source: str = "digits"
     # squash: resize both sides; crop: resize the short side, then cut the middle out.
     fit: Literal["squash", "crop"] = "crop"
-    # square: fitted to `cache_size` once; ragged: aspect kept, short side `cache_size`; none: decode each time.
+    # square: fitted to `cache_size` once; none: fitted each time; ragged: for training's random crops the aspect
+    # is kept, short side `cache_size`, and only evaluation and prediction see fitted images.
     cache: Literal["square", "ragged", "none"] = "square"
     # Pixels; none: 1.15 x image_size where resized crops are drawn, else image_size.
     cache_size: Count | None = None
     # Per channel, of pixels scaled to 0-1; one number serves all channels.
     mean: Floats = (0.5,)
     std: Floats = (0.5,)
-    # Part of train held out, stratified, where the source has no validation images of its own.
-    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    # Columns of a CSV source, and a JSON file of label -> class name.
+    # Part of train held out, stratified, where the source has no validation images of its own;
+    # "test": the test images serve as validation images too, whatever else the source has.
+    validation: Annotated[float | Literal["test"], BeforeValidator(_fraction_or_test)] = 0.1
+    # Columns of a CSV source, and the folder of its images, seen from the CSV's own (none: that one itself).
     path_column: str = "path"
     label_column: str = "label"
+    image_folder: str | None = None
+    # A JSON file of label -> class name: as given, or else beside the CSV.
     label_names: str | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> DataSpec:
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std={list(self.std)} must be positive")
-        if self.cache == "ragged" and self.fit == "squash":
-            raise ValueError("cache='ragged' keeps the aspect, so it needs fit='crop'")
         return self
 
 
@@ -98,6 +109,8 @@ class TrainSpec(Record):
     lr: Annotated[float, Field(gt=0.0)] = 1e-3
     # adamw, lion: decoupled, multiplied by lr; sgd, adam: added to the gradient (as torch.optim has it).
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    # kernels: biases, gains, tokens and positions are left alone; all: everything decays, as torch.optim's default.
+    decay: Literal["kernels", "all"] = "kernels"
     momentum: Rate = 0.9
     nesterov: bool = False
     # None: (0.9, 0.999), and (0.9, 0.99) for lion.
@@ -123,6 +136,12 @@ class TrainSpec(Record):
     dropout_bits: Literal["shared", "native"] = "shared"
     # Epochs between evaluations on the validation images.
     evaluate_every: Count = 1
+    # Whether the first weights are evaluated too: in metrics.jsonl as epoch 0, which has no training loss.
+    evaluate_first: bool = False
+    # Which weights are kept as the best: those of the highest validation top-1, or those after the `loss_window`
+    # steps (0-99, 100-199, ... of the whole run) with the lowest mean training loss.
+    keep: Literal["accuracy", "loss"] = "accuracy"
+    loss_window: Count = 100
     # PyTorch's compiler: pays on a GPU, costs on a CPU. JAX always compiles.
     compile: bool = False
 
@@ -154,6 +173,7 @@ class Recipe(Record):
     """Everything that one run needs to be run again."""
 
     model: ModelSpec
+    init: InitSpec = InitSpec()
     data: DataSpec = DataSpec()
     augment: AugmentSpec = AugmentSpec()
     train: TrainSpec

@@ -32,11 +32,28 @@ class TokenSpec(Record):
 
 
 class AttentionSpec(Record):
-    """Multi-head self-attention: softmax over the keys of q k / sqrt(K), heads split and merged by feature."""
+    """Multi-head self-attention: softmax over the keys of q k / sqrt(K), heads split and merged by feature.
+
+    `split`, `merge`, `softmax` and `scale` say how some published models depart from that.
+    """
 
     qkv_bias: bool = True
     output_projection: bool = True
+    projection_bias: bool = True
     qk_norm: bool = False
+    # feature: head j is the j-th run of K features of every token; raw: (N, D) is read as (H, N, K) in the
+    # order of memory, so that a head is a block of whole tokens, cut into pieces of K; merging undoes either.
+    split: Literal["feature", "raw"] = "feature"
+    merge: Literal["feature", "raw"] = "feature"
+    # The axis along which attention weights add up to one.
+    softmax: Literal["keys", "queries"] = "keys"
+    # What is divided by sqrt(K): the scores before the softmax, or the output after it.
+    scale: Literal["scores", "output"] = "scores"
+
+    @property
+    def plain(self) -> bool:
+        """Whether the weights are the standard softmax(q k^T / sqrt(K)) over the keys."""
+        return self.softmax == "keys" and self.scale == "scores"
 
 
 class MlpSpec(Record):
@@ -46,11 +63,11 @@ class MlpSpec(Record):
 
 
 class NormSpec(Record):
-    """LayerNorm: `eps`, one more before the blocks (CLIP), and the last one before or after pooling."""
+    """LayerNorm: `eps`, one more before the blocks (CLIP), and the last one before or after pooling, or none."""
 
     eps: Annotated[float, Field(gt=0.0, le=1e-2)] = 1e-6
     before_blocks: bool = False
-    final: Literal["before_pool", "after_pool"] = "before_pool"
+    final: Literal["before_pool", "after_pool", "none"] = "before_pool"
 
 
 class HeadSpec(Record):
@@ -85,6 +102,9 @@ class ModelSpec(Record):
     num_heads: Count
     mlp_dim: Count
     pool: Pool = "cls"
+    # token: a block's linear layers map every token alike; sequence: each maps the whole sequence, flattened, so
+    # that the length is part of the weights: a departure (the MLP is then N D -> mlp_dim -> N D).
+    linear: Literal["token", "sequence"] = "token"
     # LayerScale's initial value (Touvron et al. 2021, arXiv:2103.17239); none leaves it out.
     layer_scale: float | None = None
     tokens: TokenSpec = TokenSpec()
@@ -115,7 +135,23 @@ class ModelSpec(Record):
                 f"positions='sincos2d' needs embed_dim divisible by 4 and at least 8, not {self.embed_dim}; "
                 f"nearest widths: {_multiples(self.embed_dim, 4)}"
             )
+        self._check_sequence()
         return self
+
+    def _check_sequence(self) -> None:
+        if self.linear == "token":
+            return
+        attention = self.attention
+        for key, value, allowed in (
+            ("output_projection", attention.output_projection, False),
+            ("qk_norm", attention.qk_norm, False),
+            ("split", attention.split, "feature"),
+            ("merge", attention.merge, "feature"),
+        ):
+            if value != allowed:
+                raise ValueError(
+                    f"linear='sequence' needs attention.{key}={str(allowed).lower()}, not {str(value).lower()}"
+                )
 
     @property
     def grid(self) -> int:
@@ -146,6 +182,11 @@ class ModelSpec(Record):
     def fc1_dim(self) -> int:
         """Outputs of the first MLP layer: twice `mlp_dim` where it is gated."""
         return self.mlp_dim * (2 if self.mlp.activation == "swiglu" else 1)
+
+    @property
+    def linear_dim(self) -> int:
+        """Features that a block's MLP maps: D of one token, or N D of the whole sequence."""
+        return self.embed_dim * (self.num_tokens if self.linear == "sequence" else 1)
 
     @property
     def pool_dim(self) -> int:

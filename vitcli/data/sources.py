@@ -6,13 +6,14 @@ import csv
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vitcli.core.errors import DataError, nearest
 from vitcli.core.recipe import DataSpec
-from vitcli.data.catalogue import CATALOGUE, data_root
+from vitcli.data.catalogue import CATALOGUE, Entry
 from vitcli.data.dataset import Dataset, Examples, Split, hold_out
 from vitcli.data.digits import digits
 
@@ -31,14 +32,22 @@ def open_source(data: DataSpec, *, seed: int) -> Dataset:
     """Returns the data set that `data.source` names, with a validation part.
 
     Args:
-        data: source, CSV columns, and the part of train held out where there is no validation.
+        data: source, how a CSV is read, and where validation images come from.
         seed: decides which images are held out.
 
     Raises:
-        DataError: nothing is there, a class is empty or unknown, there is only one class.
+        DataError: nothing is there, a class is empty or unknown, there is only one class, or no test images
+            that could serve as validation images.
     """
     dataset = _open(data)
     _check_classes(dataset)
+    if data.validation == "test":
+        if "test" not in dataset.parts:
+            raise DataError(
+                f'{dataset.name} has no test images, which data.validation="test" takes for validation; '
+                f"put some in test/CLASS, or hold out a part of train with data.validation=0.1"
+            )
+        return replace(dataset, parts={**dataset.parts, "validation": dataset.parts["test"]})
     if "validation" in dataset.parts:
         return dataset
     train = dataset.parts["train"]
@@ -48,11 +57,7 @@ def open_source(data: DataSpec, *, seed: int) -> Dataset:
             f"{data.source} has {len(train)} training image: too few to hold some out for validation"
         )
     train, validation = hold_out(train, count, seed)
-    return Dataset(
-        name=dataset.name,
-        classes=dataset.classes,
-        parts={**dataset.parts, "train": train, "validation": validation},
-    )
+    return replace(dataset, parts={**dataset.parts, "train": train, "validation": validation})
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -64,14 +69,8 @@ def _open(data: DataSpec) -> Dataset:
     if data.source == "digits":
         return digits()
     path = Path(data.source).expanduser()
-    if data.source in CATALOGUE and not path.exists():
-        path = data_root() / data.source
-        if not path.is_dir():
-            entry = CATALOGUE[data.source]
-            raise DataError(
-                f"{entry.title} is not at {path}; pass its folder with --data DIR, "
-                f"or get it there: {entry.obtain} (vit datasets info {entry.name})"
-            )
+    if data.source in CATALOGUE:
+        path, data = _known(CATALOGUE[data.source], data)
     if path.is_dir():
         return _from_folder(path)
     if path.is_file():
@@ -80,6 +79,24 @@ def _open(data: DataSpec) -> Dataset:
         f"no data at '{data.source}': neither a folder, a CSV file nor one of "
         f"{', '.join(CATALOGUE)}{nearest(data.source, CATALOGUE)}; say --data NAME|DIR|CSV"
     )
+
+
+def _known(entry: Entry, data: DataSpec) -> tuple[Path, DataSpec]:
+    """Returns where a known set is, and how it is read: as the catalogue says, unless the recipe says otherwise."""
+    here = Path(entry.name)
+    path = next((place for place in (here / entry.csv, here, entry.place) if place.exists()), None)
+    if path is None:
+        other = "file with --data CSV" if entry.csv else "folder with --data DIR"
+        raise DataError(
+            f"{entry.title} is not at {entry.place}; pass its {other}, "
+            f"or get it there: {entry.obtain} (vit datasets info {entry.name})"
+        )
+    unsaid = {
+        key: value
+        for key, value in entry.reading.items()
+        if getattr(data, key) == DataSpec.model_fields[key].default
+    }
+    return path, data.model_copy(update=unsaid)
 
 
 def _from_folder(root: Path) -> Dataset:
@@ -131,7 +148,7 @@ def _class_folders(root: Path, classes: tuple[str, ...]) -> Examples:
 
 def _from_csv(path: Path, data: DataSpec) -> Dataset:
     rows = _read_csv(path, data)
-    names = _label_names(data)
+    names = _label_names(path, data)
     given = sorted({label for _, label in rows}, key=_numeric_first)
     if names is not None:
         missing = [label for label in given if label not in names]
@@ -149,6 +166,7 @@ def _from_csv(path: Path, data: DataSpec) -> Dataset:
 
 
 def _read_csv(path: Path, data: DataSpec) -> list[tuple[Path, str]]:
+    folder = path.parent / Path(data.image_folder or "").expanduser()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -163,7 +181,7 @@ def _read_csv(path: Path, data: DataSpec) -> list[tuple[Path, str]]:
                 file_name, label = row[data.path_column], row[data.label_column]
                 if file_name is None or label is None:
                     raise DataError(f"{path}, line {reader.line_num}: fewer columns than the first line has")
-                rows.append((path.parent / file_name, label))
+                rows.append((folder / file_name, label))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV: {error}") from error
     if not rows:
@@ -172,18 +190,25 @@ def _read_csv(path: Path, data: DataSpec) -> list[tuple[Path, str]]:
     if absent:
         raise DataError(
             f"{len(absent)} of {len(rows)} files of {path} do not exist, first {absent[0]}; "
-            f"paths are relative to the CSV's folder"
+            f"paths are relative to {folder} (the CSV's folder, joined with data.image_folder where that is said)"
         )
     return rows
 
 
-def _label_names(data: DataSpec) -> dict[str, str] | None:
+def _label_names(path: Path, data: DataSpec) -> dict[str, str] | None:
+    """Returns the names of the labels of the CSV at `path`."""
     if data.label_names is None:
         return None
+    file = Path(data.label_names).expanduser()
+    if not file.exists():
+        file = path.parent / file
     try:
-        names = json.loads(Path(data.label_names).expanduser().read_text(encoding="utf-8"))
+        names = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"data.label_names={data.label_names} cannot be read as JSON: {error}") from error
+        raise DataError(
+            f"data.label_names={data.label_names} cannot be read as JSON: {error}; "
+            f"a file that is not there as given is looked for beside {path}"
+        ) from error
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise DataError(
             f'data.label_names={data.label_names} must be an object of label to name, as {{"0": "cat"}}'

@@ -11,9 +11,11 @@ import json
 import math
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +30,8 @@ from vitcli.data.decode import Geometry, Pixels, decode_short_side, decode_squar
 
 # Raised when the decoder changes what it returns: old caches are then not found.
 _VERSION = 1
+# Images per core that are decoded ahead of the one that is written.
+_AHEAD = 8
 Boxes = NDArray[np.float32]
 Index = NDArray[np.int64]
 
@@ -150,17 +154,16 @@ def open_store(
     if recipe.data.cache == "none":
         return FileStore(examples.images, shape)
     ragged = training and recipe.data.cache == "ragged"
-    folder = cache_root() / _address(examples.images, {**asdict(shape), "ragged": ragged})
+    settings = {**asdict(shape), "ragged": ragged}
+    if ragged:
+        del settings["fit"]  # pixels with their aspect kept are the same for either
+    folder = cache_root() / _address(examples.images, settings)
     if not folder.is_dir():
         build = _build_ragged if ragged else _build_square
         _write(folder, lambda temporary: build(temporary, examples.images, shape, reporter, title))  # type: ignore[arg-type]
-    pixels: Pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    if not ragged:
-        return SquareStore(pixels)
-    low, high = recipe.augment.crop_ratio
-    # Of a box whose short side rounds to `size`, the long side is at most this.
-    canvas = math.ceil((shape.size + 0.5) * max(high, 1 / low) + 0.5)
-    return RaggedStore(pixels, np.load(folder / "shapes.npy", allow_pickle=False), canvas)
+    if ragged:
+        return _open_ragged(folder, len(examples), recipe)
+    return SquareStore(np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False))
 
 
 def cache_root() -> Path:
@@ -208,45 +211,78 @@ def _build_square(
     dimensions = (len(paths), shape.size, shape.size, shape.channels)
     _check_room(folder, math.prod(dimensions))
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=dimensions)
+    images = iter(pixels)
 
-    def decode(i: int) -> None:
-        pixels[i] = decode_square(paths[i], shape)
+    def write(image: Pixels) -> None:
+        next(images)[...] = image
 
-    _in_parallel(decode, paths, reporter, title)
+    _decode_all(paths, lambda path: decode_square(path, shape), write, reporter, title)
     pixels.flush()
 
 
 def _build_ragged(
     folder: Path, paths: Sequence[Path], shape: Geometry, reporter: Reporter, title: str
 ) -> None:
-    images: list[Pixels] = [np.empty(0, np.uint8)] * len(paths)
+    # The short side of each is `size`: this is the least that they take.
+    _check_room(folder, len(paths) * shape.size**2 * shape.channels)
+    shapes: list[tuple[int, ...]] = []
+    with (folder / "pixels.bin").open("wb") as file:
 
-    def decode(i: int) -> None:
-        images[i] = decode_short_side(paths[i], shape.size, shape.channels)
+        def write(image: Pixels) -> None:
+            file.write(image.tobytes())
+            shapes.append(image.shape)
 
-    _in_parallel(decode, paths, reporter, title)
-    _check_room(folder, sum(image.size for image in images))
-    np.save(folder / "pixels.npy", np.concatenate([image.reshape(-1) for image in images]))
-    np.save(folder / "shapes.npy", np.array([image.shape for image in images], np.int64))
+        _decode_all(
+            paths, lambda path: decode_short_side(path, shape.size, shape.channels), write, reporter, title
+        )
+    np.save(folder / "shapes.npy", np.array(shapes, np.int64))
 
 
-def _in_parallel(
-    decode: Callable[[int], None], paths: Sequence[Path], reporter: Reporter, title: str
+def _open_ragged(folder: Path, count: int, recipe: Recipe) -> RaggedStore:
+    """Returns the ragged images of a cache.
+
+    Raises:
+        VitError: the cache does not hold what its list of shapes says.
+    """
+    packed = np.memmap(folder / "pixels.bin", np.uint8, mode="r")
+    shapes: NDArray[np.int64] = np.load(folder / "shapes.npy", allow_pickle=False)
+    expected = int(shapes.prod(axis=1).sum())
+    if (len(shapes), len(packed)) != (count, expected):
+        raise VitError(
+            f"the pixel cache {folder} is damaged: it has {len(packed):,} bytes, where {count:,} images "
+            f"listed as {len(shapes):,} make {expected:,}; remove that folder, and it will be made anew"
+        )
+    low, high = recipe.augment.crop_ratio
+    # Of a box whose short side rounds to `cache_size`, the long side is at most this.
+    canvas = math.ceil((recipe.cache_size + 0.5) * max(high, 1 / low) + 0.5)
+    return RaggedStore(packed, shapes, canvas)
+
+
+def _decode_all(
+    paths: Sequence[Path],
+    decode: Callable[[Path], Pixels],
+    write: Callable[[Pixels], None],
+    reporter: Reporter,
+    title: str,
 ) -> None:
-    """Decodes all images; the unreadable ones are counted to the end and told together."""
+    """Decodes images by all cores and writes them in order; few are in memory at a time.
+
+    Raises:
+        DataError: some cannot be read; they are counted to the end and told together.
+    """
+    cores, rest = os.cpu_count() or 1, iter(paths)
     faults: list[str] = []
-
-    def attempt(i: int) -> None:
-        try:
-            decode(i)
-        except DataError as error:
-            faults.append(str(error))
-
     with (
-        ThreadPoolExecutor(os.cpu_count() or 1) as threads,
+        ThreadPoolExecutor(cores) as threads,
         reporter.track(title, len(paths), "images") as advance,
     ):
-        for _ in threads.map(attempt, range(len(paths)), chunksize=1):
+        ahead = deque(threads.submit(decode, path) for path in islice(rest, _AHEAD * cores))
+        while ahead:
+            try:
+                write(ahead.popleft().result())
+            except DataError as error:
+                faults.append(str(error))
+            ahead.extend(threads.submit(decode, path) for path in islice(rest, 1))
             advance(1)
     if faults:
         faults.sort()

@@ -17,11 +17,12 @@ from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
+from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.weights.derive import describe
-from vitcli.weights.file import Weights, read_weights, write_weights
-from vitcli.weights.header import Layout, read_header
+from vitcli.weights.file import Weights
+from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
-from vitcli.weights.names import LAYOUTS, detect
+from vitcli.weights.names import LAYOUTS, detect, file_shapes
 
 # Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
 TOLERANCE = 1e-9
@@ -47,6 +48,7 @@ def convert(
     source: str | Path,
     target: str | Path,
     *,
+    layout: str | None = None,
     to: str = "native",
     overrides: Sequence[str] = (),
     backend: str | None = None,
@@ -56,9 +58,10 @@ def convert(
     """Writes `source` in another layout, reads it back, and compares logits on an engine.
 
     Args:
-        source: a safetensors file; its layout is detected by its content.
-        target: the file to write; it must not be the source.
-        to: `native`, `torch` or `jax`.
+        source: a safetensors file, or a PyTorch state dict.
+        target: the file to write, `.safetensors` or `.pth`; it must not be the source.
+        layout: of the source; none: detected by its content.
+        to: one of `LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
@@ -71,29 +74,31 @@ def convert(
     reporter = reporter or Silent()
     backend = registry.choose(backend)
     source, target = Path(source), Path(target)
-    if to not in LAYOUTS:
-        raise RequestError(f"--to {to} is not a layout{nearest(to, LAYOUTS)}; allowed: {', '.join(LAYOUTS)}")
+    into = _layout("--to", to)
+    given = None if layout is None else _layout("--from", layout)
     _check_target(source, target)
-    header = read_header(source)
-    layout = detect(header)
-    card = describe(header, layout, overrides)
-    weights = to_native(read_weights(source), card.spec, layout)
-    reporter.note(f"{source} ({layout}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
+    header, read = open_tensors(source)
+    found = given or detect(header)
+    card = describe(header, found, overrides)
+    file_shapes(card.spec, into)  # refused before any value is read
+    weights = to_native(read(), card.spec, found)
+    reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
     before = _logits(engine, card.spec, weights, device)
-    unverified = target.with_name(f".{target.stem}.unverified.safetensors")
+    unverified = target.with_name(f".{target.stem}.unverified{target.suffix}")
     try:
-        write_weights(unverified, from_native(weights, card.spec, to), card, to)
-        again = to_native(read_weights(unverified), card.spec, detect(read_header(unverified)))
+        write_tensors(unverified, from_native(weights, card.spec, into), card, into)
+        again = to_native(open_tensors(unverified)[1](), card.spec, into)
+        changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
         after = _logits(engine, card.spec, again, device)
         differences = {
             precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
             for precision, logits in before.items()
         }
-        if not differences["float64"] <= TOLERANCE:
+        if changed or not differences["float64"] <= TOLERANCE:
             raise VerificationError(
                 f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
-                f"(allowed: {TOLERANCE:g}); {target} has not been written"
+                f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
             )
         unverified.replace(target)
     finally:
@@ -101,8 +106,8 @@ def convert(
     return ConvertResult(
         source=source,
         target=target,
-        layout_from=layout,
-        layout_to=to,
+        layout_from=found,
+        layout_to=into,
         tensors=len(weights),
         parameters=sum(value.size for value in weights.values()),
         backend=backend,
@@ -111,9 +116,20 @@ def convert(
     )
 
 
+def _layout(option: str, name: str) -> Layout:
+    for layout in LAYOUTS:
+        if layout == name:
+            return layout
+    raise RequestError(
+        f"{option} {name} is not a layout{nearest(name, LAYOUTS)}; allowed: {', '.join(LAYOUTS)}"
+    )
+
+
 def _check_target(source: Path, target: Path) -> None:
-    if target.suffix != ".safetensors":
-        raise RequestError(f"{target} must end in .safetensors: that is the only format written")
+    if target.suffix not in SUFFIXES:
+        raise RequestError(
+            f"{target} must end in one of {', '.join(SUFFIXES)}: what is written goes by its name"
+        )
     if target.exists() and source.exists() and target.samefile(source):
         raise RequestError(f"{target} is the source itself; choose another name")
     if not target.parent.is_dir():

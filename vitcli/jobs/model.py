@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from vitcli.core import registry
 from vitcli.core.backend import Model as BackendModel
 from vitcli.core.errors import WeightsError
-from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Precision
 from vitcli.core.spec import ModelSpec
 from vitcli.data.decode import Geometry, decode_square
@@ -22,7 +21,7 @@ from vitcli.jobs.runs import weights_of
 from vitcli.weights.file import Weights, read_weights
 from vitcli.weights.header import Card, check_tensors, read_header
 from vitcli.weights.layouts import to_native
-from vitcli.weights.names import detect, places
+from vitcli.weights.names import detect, file_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +138,7 @@ def open_weights(path: Path) -> tuple[WeightsFile, Card]:
             f"{path} does not say what model it holds (no vit metadata); convert it first: "
             f"vit convert weights {path} model.safetensors model.num_heads=N"
         )
-    table, layout = parameter_table(card.spec), detect(header)
-    expected = {
-        place.name: place.shape(table[name].shape) for name, place in places(card.spec, layout).items()
-    }
-    check_tensors(header.shapes, expected, path)
+    check_tensors(header.shapes, file_shapes(card.spec, detect(header)), path)
     return WeightsFile(path=path, card=card), card
 
 

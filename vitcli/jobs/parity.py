@@ -122,7 +122,7 @@ def parity(
     store = open_store(examples, resolved, reporter, "decoding train images", training=True)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     engines = {name: registry.load(name) for name in PAIR}
-    weights = initial_weights(resolved.model, resolved.train.seed)
+    weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
     trainers = {name: _trainer(engine, resolved, weights) for name, engine in engines.items()}
     seed = resolved.train.seed
     start = (

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitcli.core.cost import Layer, activation_bytes, forward_flops, layers, training_bytes
+from vitcli.core.cost import (
+    Layer,
+    TorchinfoCount,
+    activation_bytes,
+    forward_flops,
+    layers,
+    torchinfo_count,
+    training_bytes,
+)
 from vitcli.core.draft import Draft, override, resolve
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
@@ -21,7 +29,7 @@ from vitcli.weights.names import detect
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A model by numbers; bytes are of float32."""
+    """A model by numbers; bytes are of float32, layers of one image."""
 
     name: str
     spec: ModelSpec
@@ -30,8 +38,10 @@ class Summary:
     flops: int
     weight_bytes: int
     training_bytes: int
+    input_bytes: int
     activation_bytes: int
     batch_size: int
+    torchinfo: TorchinfoCount
 
 
 def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | None = None) -> Summary:
@@ -40,7 +50,7 @@ def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | Non
     Args:
         name: of the recipe, the TOML file, the variant, or the safetensors file.
         overrides: `key=value` on top (not for a weights file).
-        batch_size: images that memory is estimated for; none: the recipe's micro-batch or batch.
+        batch_size: images that memory and torchinfo's count are for; none: the recipe's micro-batch or batch.
 
     Raises:
         RequestError: there is no such thing, or an override is wrong.
@@ -64,8 +74,10 @@ def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | Non
         flops=forward_flops(spec),
         weight_bytes=4 * parameters,
         training_bytes=training_bytes(spec, slots=slots),
+        input_bytes=4 * images * spec.in_channels * spec.image_size**2,
         activation_bytes=activation_bytes(spec, images=images),
         batch_size=images,
+        torchinfo=torchinfo_count(spec, images=images),
     )
 
 

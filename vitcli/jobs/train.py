@@ -25,6 +25,7 @@ from vitcli.data.batches import evaluation_batches, training_batches
 from vitcli.data.dataset import Dataset
 from vitcli.data.store import SquareStore, Store, open_store
 from vitcli.jobs.drafts import recipe_draft
+from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
 from vitcli.jobs.prepare import open_data
 from vitcli.jobs.runs import LAST, MODEL, RunFolder, free_path
@@ -44,8 +45,10 @@ class TrainResult:
 
     Attributes:
         run: its folder.
-        best: epoch, loss and top1 (fraction) on the validation images of the weights that were kept.
-        seconds: of training, evaluation included, from the first step on.
+        best: of the weights that were kept: epoch (from 1) and step (from 0) after which they were taken, and
+            loss and top1 (fraction) on the validation images. With `train.keep="loss"` also train_loss, the
+            mean over their window of steps; loss and top1 are then those of the run's last evaluation.
+        seconds: of training, all evaluations included.
         images_per_second: over the training steps alone, compilation included.
     """
 
@@ -99,7 +102,7 @@ def train(
         for part in ("train", "validation")
     }
     engine = registry.load(backend)
-    weights = initial_weights(resolved.model, resolved.train.seed)
+    weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
     store = stores["train"]
     trainer = engine.trainer(
         resolved,
@@ -142,9 +145,14 @@ class _Loop:
     ) -> None:
         self._recipe, self._dataset, self._stores, self._trainer = recipe, dataset, stores, trainer
         self._folder, self._span, self._reporter = folder, span, reporter
+        self._keeper = keeper(recipe.train, span.steps)
         self._losses: list[float] = []
-        self._stepping = 0.0
-        self.best: dict[str, float] = {}
+        self._aside_seconds = 0.0
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Facts about the weights that were kept; empty while there are none."""
+        return self._keeper.best
 
     def run(self) -> tuple[float, float]:
         """Trains to the end; returns seconds and images per second."""
@@ -154,8 +162,11 @@ class _Loop:
             _stop_signal() as stopped,
             self._reporter.track("training", images, "images") as advance,
         ):
+            if self._recipe.train.evaluate_first:
+                self._evaluate(0, -1)
             self._steps(stopped, advance)
-        return time.perf_counter() - begin, images / max(self._stepping, 1e-9)
+        seconds = time.perf_counter() - begin
+        return seconds, images / max(seconds - self._aside_seconds, 1e-9)
 
     def _steps(self, stopped: list[int], advance: Advance) -> None:
         train, per_epoch = self._recipe.train, self._span.steps_per_epoch
@@ -164,7 +175,6 @@ class _Loop:
         batches = training_batches(
             self._stores["train"], labels, self._recipe, self._span, resident=self._trainer.resident
         )
-        begin = time.perf_counter()
         for step, batch in batches:
             at = StepInput(
                 step=step, lr=learning_rate(train, self._span, step), ema_decay=ema_decay(train, step)
@@ -172,14 +182,14 @@ class _Loop:
             pending.append((at, self._trainer.step(batch, at)))
             last = step + 1 == self._span.steps
             epoch, ends_epoch = step // per_epoch + 1, (step + 1) % per_epoch == 0 or last
-            while len(pending) > (0 if ends_epoch or stopped else _IN_FLIGHT):
+            # What is kept are the weights after the very step that decides.
+            settles = ends_epoch or self._keeper.closes(step)
+            while len(pending) > (0 if settles or stopped else _IN_FLIGHT):
                 self._log(*pending.popleft(), advance)
             if stopped:
                 self._stop(step, stopped[0])
             if ends_epoch and (epoch % train.evaluate_every == 0 or last):
-                self._stepping += time.perf_counter() - begin
                 self._evaluate(epoch, step)
-                begin = time.perf_counter()
 
     def _log(self, at: StepInput, metrics: Metrics, advance: Advance) -> None:
         measured = metrics.read()
@@ -191,22 +201,38 @@ class _Loop:
         self._losses.append(measured["loss"])
         self._folder.record("step", step=at.step, lr=at.lr, **measured)
         advance(self._real_images(at.step), f"loss {measured['loss']:.4f}")
+        if self._keeper.stepped(at.step // self._span.steps_per_epoch + 1, at.step, measured["loss"]):
+            with self._aside():
+                self._save(MODEL)
 
     def _evaluate(self, epoch: int, step: int) -> None:
+        """Records figures of the validation images; epoch 0 is before training: no loss, nothing to keep."""
+        with self._aside():
+            validation = self._validation()
+            trained = {"step": step, "loss": float(np.mean(self._losses))} if epoch else {}
+            self._losses = []
+            self._folder.record("epoch", epoch=epoch, **trained, validation=validation)
+            told = f"loss {trained['loss']:.4f}  " if trained else ""
+            self._reporter.note(
+                f"epoch {epoch:>3}/{self._span.epochs}  {told}"
+                f"validation loss {validation['loss']:.4f}  top-1 {validation['top1']:.2%}"
+            )
+            if epoch and self._keeper.evaluated(epoch, step, validation):
+                self._save(MODEL)
+
+    def _validation(self) -> dict[str, float]:
         part = self._dataset.parts["validation"]
         batches = evaluation_batches(self._stores["validation"], EVALUATION_BATCH)
         logits = np.concatenate([self._trainer.logits(images)[:count] for images, count in batches])
         evaluation = evaluate_logits(logits, part.labels, self._dataset.classes)
-        loss, self._losses = float(np.mean(self._losses)), []
-        validation = {"loss": evaluation.loss, "top1": evaluation.top1}
-        self._folder.record("epoch", epoch=epoch, step=step, loss=loss, validation=validation)
-        self._reporter.note(
-            f"epoch {epoch:>3}/{self._span.epochs}  loss {loss:.4f}  "
-            f"validation loss {evaluation.loss:.4f}  top-1 {evaluation.top1:.2%}"
-        )
-        if not self.best or (evaluation.top1, -evaluation.loss) > (self.best["top1"], -self.best["loss"]):
-            self.best = {"epoch": epoch, **validation}
-            self._save(MODEL)
+        return {"loss": evaluation.loss, "top1": evaluation.top1}
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Keeps what is done inside out of the time that the training steps take."""
+        begin = time.perf_counter()
+        yield
+        self._aside_seconds += time.perf_counter() - begin
 
     def _stop(self, step: int, number: int) -> None:
         """Writes the last weights and ends the run."""
@@ -230,7 +256,7 @@ class _Loop:
 
     def _kept(self) -> str:
         if not self.best:
-            return "No evaluation had been made yet"
+            return "No best weights had been chosen yet"
         return f"The best weights so far (epoch {self.best['epoch']:.0f}) are in {self._folder.path / MODEL}"
 
     def _real_images(self, step: int) -> int:

@@ -61,8 +61,8 @@ class History:
 
     @property
     def best(self) -> int:
-        """Position of the evaluation whose weights were kept: highest top-1, then lowest loss."""
-        return int(np.lexsort((self.validation_loss, -self.top1))[0])
+        """Position of the best evaluation after training began: highest top-1, then lowest loss."""
+        return int(np.lexsort((self.validation_loss, -self.top1, self.epochs == 0))[0])
 
 
 def history(name: str, records: Sequence[Mapping[str, Any]]) -> History:
@@ -125,7 +125,7 @@ def curves(histories: Sequence[History]) -> Figure:
 
 
 def _draw_one(upper: Axes, lower: Axes, run: History) -> str:
-    """Draws a run's losses in two colours, circles where its kept weights come from, and returns the headline."""
+    """Draws a run's losses in two colours, circles its best evaluation, and returns the headline."""
     upper.plot(run.steps, run.step_loss, color=COLOURS[0], alpha=0.25, linewidth=0.8)
     pens = [Pen(COLOURS[0], "o", "-"), Pen(COLOURS[1], "s", "--")]
     for pen, values in zip(pens, (run.loss, run.validation_loss), strict=True):

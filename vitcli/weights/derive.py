@@ -8,11 +8,11 @@ from typing import Any
 
 from vitcli.core.draft import Draft, expand, override, validated
 from vitcli.core.errors import RequestError, WeightsError
-from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import DataSpec
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
-from vitcli.weights.names import native_shapes, places
+from vitcli.weights.names import file_shapes, native_shapes
+from vitcli.weights.origins import ORIGINS
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,27 +29,23 @@ def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
-        shapes = native_shapes(header.shapes, layout)
-        spec = derive_spec(shapes, list(overrides), str(path))
-        card = Card(spec=spec, classes=_numbered(spec), preprocess=_plain(spec), source=path.name)
+        spec = derive_spec(header.shapes, list(overrides), str(path), layout)
+        card = Card(spec=spec, classes=_numbered(spec), preprocess=_seen(spec, layout), source=path.name)
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
-    table = parameter_table(card.spec)
-    expected = {
-        place.name: place.shape(table[name].shape) for name, place in places(card.spec, layout).items()
-    }
-    check_tensors(header.shapes, expected, path)
+    check_tensors(header.shapes, file_shapes(card.spec, layout), path)
     return card
 
 
-def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpec:
+def derive_spec(shapes: Shapes, assignments: list[str], source: str, layout: Layout = "native") -> ModelSpec:
     """Returns the spec of a file that carries none, completed by `model.key=value` assignments.
 
     Args:
-        shapes: native names and shapes.
+        shapes: names and shapes as the file has them.
         assignments: what shapes cannot tell, `model.num_heads=3` at least.
         source: what to call the file.
+        layout: of the file.
 
     Raises:
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
@@ -57,12 +53,12 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpe
     """
     said = _said(assignments)
     try:
-        found = derived_values(shapes, said, source)
+        found = derived_values(native_shapes(shapes, layout), said, source, layout)
     except (IndexError, ValueError) as error:
         raise WeightsError(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
-    draft = said.derived(found, f"the tensors of {source}")
+    draft = said.derived(found | _facts(layout, said), f"the tensors of {source}")
     if "model.num_heads" not in draft.values:
         heads = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
         raise WeightsError(
@@ -73,16 +69,18 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str) -> ModelSpe
     return validated(ModelSpec, values, {})
 
 
-def derived_values(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
-    """Returns what the shapes tell, as dotted recipe keys."""
+def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "native") -> dict[str, Any]:
+    """Returns what native names and shapes tell, as dotted recipe keys."""
     try:
         D, C, P, _ = shapes["patch_embed.proj.weight"]
         classes = shapes["head.weight"][0]
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
+        qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
+        names = f"{layout}'s" if layout in ORIGINS else "timm's"
         raise WeightsError(
-            f"{source} is not a Vision Transformer with timm's names: {error} is missing; "
-            f"it holds {', '.join(list(shapes)[:4])}, ..."
+            f"{source} is not a Vision Transformer with {names} names: {error} is missing; "
+            f"it holds {', '.join(list(shapes)[:4]) or 'nothing known'}, ..."
         ) from error
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
     gated = fc1 == 2 * M
@@ -98,10 +96,16 @@ def derived_values(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         "model.tokens.registers": shapes.get("reg_token", (1, 0, D))[1],
         "model.attention.qkv_bias": "blocks.0.attn.qkv.bias" in shapes,
         "model.attention.output_projection": "blocks.0.attn.proj.weight" in shapes,
+        "model.attention.projection_bias": "blocks.0.attn.proj.bias" in shapes
+        or "blocks.0.attn.proj.weight" not in shapes,
         "model.attention.qk_norm": "blocks.0.attn.q_norm.weight" in shapes,
         "model.norm.before_blocks": "norm_pre.weight" in shapes,
         "model.norm.final": "before_pool" if "norm.weight" in shapes else "after_pool",
     }
+    if "norm.weight" not in shapes and "fc_norm.weight" not in shapes:
+        values["model.norm.final"] = "none"
+    if len(qkv) == 3:  # one kernel for query, key and value of each head
+        values |= {"model.linear": "sequence", "model.num_heads": qkv[0] // 3}
     if gated:
         values["model.mlp.activation"] = "swiglu"
     if "blocks.0.ls1.gamma" in shapes and said.get("model.layer_scale") is None:
@@ -177,6 +181,18 @@ def _numbered(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(str(i) for i in range(spec.num_classes))
 
 
-def _plain(spec: ModelSpec) -> Preprocess:
-    data = DataSpec()
+def _facts(layout: Layout, said: Draft) -> dict[str, Any]:
+    """Returns what the code behind a layout fixes."""
+    origin = ORIGINS.get(layout)
+    if origin is None:
+        return {}
+    facts = {f"model.{key}": value for key, value in origin.facts.items()}
+    if origin.num_heads is not None:
+        facts["model.num_heads"] = said.get("model.num_heads", origin.num_heads)
+    return facts
+
+
+def _seen(spec: ModelSpec, layout: Layout) -> Preprocess:
+    """Returns how the code behind a layout saw images; a recipe's defaults where that is not known."""
+    data = ORIGINS.get(layout) or DataSpec()
     return Preprocess(fit=data.fit, size=spec.image_size, mean=data.mean, std=data.std)

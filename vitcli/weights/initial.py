@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitcli.core.bits import Purpose, stream, text_words
+from vitcli.core.initial import InitSpec
 from vitcli.core.parameters import Parameter, parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence, uniform
@@ -15,12 +16,12 @@ from vitcli.data.random import normal, sequence, uniform
 Weights = dict[str, NDArray[Any]]
 
 
-def initial_weights(spec: ModelSpec, seed: int) -> Weights:
+def initial_weights(spec: ModelSpec, seed: int, init: InitSpec | None = None) -> Weights:
     """Returns the first weights of a model, float32, by name.
 
     Each tensor's stream is keyed by its name: adding a parameter disturbs no other.
     """
-    return {name: _draw(parameter, seed) for name, parameter in parameter_table(spec).items()}
+    return {name: _draw(parameter, seed) for name, parameter in parameter_table(spec, init).items()}
 
 
 def perturbed(weights: Weights, seed: int, size: float) -> Weights:
@@ -38,7 +39,7 @@ def _draw(parameter: Parameter, seed: int) -> NDArray[np.float32]:
     if initial.kind == "normal":
         return (initial.scale * _normal(Purpose.INIT, parameter.name, shape, seed)).astype(np.float32)
     words = sequence(stream(seed, Purpose.INIT, *text_words(parameter.name)), parameter.size)
-    return (initial.scale * (2 * uniform(words) - 1)).reshape(shape).astype(np.float32)
+    return (initial.middle + initial.scale * (2 * uniform(words) - 1)).reshape(shape).astype(np.float32)
 
 
 def _normal(purpose: Purpose, name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float64]:

@@ -1,0 +1,57 @@
+"""Pictures of odd sizes, and stores of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitcli.core.recipe import Recipe
+from vitcli.core.reporter import Silent
+from vitcli.data.dataset import Examples
+from vitcli.data.store import RaggedStore, Store, open_store
+
+# (height, width) of the pictures: none is square, none is of the size asked for.
+SIZES = [(33, 23), (23, 41), (29, 31), (50, 19)]
+
+
+def recipe(*, channels: int = 3, augment: dict[str, Any] | None = None, **data: Any) -> Recipe:
+    model = {
+        "image_size": 15,
+        "patch_size": 5,
+        "in_channels": channels,
+        "num_classes": 4,
+        "embed_dim": 14,
+        "depth": 1,
+        "num_heads": 2,
+        "mlp_dim": 22,
+    }
+    if data.get("cache") == "ragged":
+        # Of the images, boxes are cut: the short side is that of the square store all the same.
+        augment, data = {"crop": "resized", **(augment or {})}, {"cache_size": model["image_size"], **data}
+    sections = {"model": model, "data": data, "augment": augment or {}, "train": {"epochs": 1}}
+    return Recipe.model_validate(sections)
+
+
+def opened(examples: Examples, **options: Any) -> Store:
+    training = options.pop("training", options.get("cache") == "ragged")
+    return open_store(examples, recipe(**options), Silent(), "decoding", training=training)
+
+
+def every(store: Store) -> NDArray[np.uint8]:
+    """All images; of ragged ones the upper left corner that all of them have."""
+    index = np.arange(len(store))
+    if not isinstance(store, RaggedStore):
+        return store.gather(index, None)[0]
+    corner = np.tile(np.array([0, 0, 15, 15], np.float32), (len(store), 1))
+    return store.gather(index, corner)[0][:, :15, :15]
+
+
+def spoil(path: Path) -> None:
+    """Makes a file unreadable, but leaves its size and its time as they are."""
+    status = path.stat()
+    path.write_bytes(b"\0" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
