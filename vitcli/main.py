@@ -11,7 +11,18 @@ from typing import Annotated, NoReturn
 import typer
 
 import vitcli
-from vitcli.commands import backends, convert, datasets, evaluate, parity, predict, recipes, summary, train
+from vitcli.commands import (
+    backends,
+    convert,
+    datasets,
+    evaluate,
+    parity,
+    predict,
+    recipes,
+    report,
+    summary,
+    train,
+)
 from vitcli.core.errors import VitError
 
 app = typer.Typer(
@@ -26,6 +37,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     predict.predict,
+    report.report,
     summary.summary,
     parity.parity,
     backends.backends,

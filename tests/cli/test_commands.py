@@ -68,6 +68,7 @@ def test_run_folder(trained: Trained) -> None:
         "recipe.toml",
         "metrics.jsonl",
         "model.safetensors",
+        "curves.png",
     }
     recipe = tomllib.loads((trained.run / "recipe.toml").read_text(encoding="utf-8"))
     assert recipe["model"]["num_classes"] == 10

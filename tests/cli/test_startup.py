@@ -13,12 +13,13 @@ import vitcli
 from tests.cli.inputs import recipe_file, weights_file
 from tests.cli.running import ENGINES, TINY, child, environment
 
-ARRAYS = ENGINES | {"numpy", "PIL", "safetensors"}
+ARRAYS = ENGINES | {"numpy", "PIL", "safetensors", "matplotlib"}
 COMMANDS = (
     (),
     ("train",),
     ("evaluate",),
     ("predict",),
+    ("report",),
     ("summary",),
     ("parity",),
     ("backends",),
@@ -33,6 +34,7 @@ COMMANDS = (
     ("datasets",),
     ("datasets", "list"),
     ("datasets", "info"),
+    ("datasets", "show"),
 )
 # One process prints every help page, and after each which array libraries have been loaded.
 HELP_PAGES = """

@@ -57,6 +57,7 @@ def test_stopped_training_keeps_its_weights(
     records = [json.loads(line) for line in (tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()]
     assert records[-1]["event"] == "interrupted"
     assert sum(record["event"] == "step" for record in records) == int(told[1])
+    assert (tmp_path / "runs/x/curves.png").is_file()
     # Both files predict; a stopped run is not a finished one, so it is not taken by itself.
     monkeypatch.chdir(tmp_path)
     image(tmp_path / "a.png")

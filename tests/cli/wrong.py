@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tests.cli.inputs import cut, finished_run, folders, image, tiny_recipe, weights_file
+from tests.cli.wrong_pictures import PICTURES, fill_pictures
 from vitcli.core.draft import to_toml
 from vitcli.weights.initial import initial_weights
 
@@ -266,7 +267,13 @@ WEIGHTS: dict[str, Case] = {
 
 CASES = {
     f"{group}: {name}": case
-    for group, cases in {"recipe": RECIPES, "data": DATA, "request": REQUESTS, "weights": WEIGHTS}.items()
+    for group, cases in {
+        "recipe": RECIPES,
+        "data": DATA,
+        "request": REQUESTS,
+        "picture": PICTURES,
+        "weights": WEIGHTS,
+    }.items()
     for name, case in cases.items()
 }
 
@@ -276,6 +283,7 @@ def fill(root: Path) -> None:
     _fill_recipes(root)
     _fill_data(root)
     _fill_weights(root)
+    fill_pictures(root)
 
 
 def _fill_recipes(root: Path) -> None:

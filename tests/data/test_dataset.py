@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitcli.data.dataset import Examples, hold_out, stratified
+from vitcli.data.dataset import Examples, evenly, hold_out, stratified
 
 
 def labels_of(*sizes: int) -> np.ndarray:
@@ -75,3 +75,30 @@ def test_files_are_taken_with_their_labels() -> None:
     taken = Examples(images=files, labels=np.array([0, 1, 0, 1], np.int32)).take(np.array([3, 0]))
     assert list(taken.images) == [files[3], files[0]]
     assert taken.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "expected"),
+    [
+        ((3, 50, 7), 6, [2, 2, 2]),
+        ((1, 50, 7), 9, [1, 4, 4]),
+        ((2, 0, 8), 5, [2, 0, 3]),
+        ((2, 3), 25, [2, 3]),
+        ((2, 3), 0, [0, 0]),
+    ],
+)
+def test_classes_are_shown_evenly(sizes: tuple[int, ...], count: int, expected: list[int]) -> None:
+    labels = labels_of(*sizes)
+    chosen = evenly(labels, count, seed=3)
+    assert len(set(chosen.tolist())) == sum(expected)
+    assert np.bincount(labels[chosen], minlength=len(sizes)).tolist() == expected
+    assert labels[chosen].tolist() == sorted(labels[chosen])
+
+
+def test_what_is_shown_is_chosen_by_the_seed_among_all() -> None:
+    labels = labels_of(*[5] * 40)
+    shown = [evenly(labels, 10, seed).tolist() for seed in range(60)]
+    assert shown[0] == evenly(labels, 10, 0).tolist() != shown[1]
+    # 600 draws of 40 classes: each is expected 15 times, and missed with probability 0.75 ** 60 = 3e-8.
+    assert all(len(set(labels[chosen].tolist())) == 10 for chosen in shown)
+    assert {int(label) for chosen in shown for label in labels[chosen]} == set(range(40))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitcli.core.errors import DataError
-from vitcli.data.decode import MAX_PIXELS, Geometry, decode_short_side, decode_square
+from vitcli.data.decode import MAX_PIXELS, Geometry, decode_short_side, decode_square, decode_within
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -185,6 +185,19 @@ def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path, fit: Any) -
     Image.fromarray(noise(15, 15)).save(tmp_path / "a.png")
     found = decode_square(tmp_path / "a.png", Geometry(fit=fit, size=15, channels=3))
     np.testing.assert_array_equal(found, noise(15, 15))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shape"), [(40, 30, (16, 12)), (9, 80, (2, 16)), (1, 99, (1, 16))]
+)
+def test_what_is_shown_keeps_its_aspect_within_a_square(
+    tmp_path: Path, height: int, width: int, shape: tuple[int, int]
+) -> None:
+    pixels = noise(height, width)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = Image.fromarray(pixels).resize((shape[1], shape[0]), BILINEAR)
+    np.testing.assert_array_equal(decode_within(tmp_path / "a.png", 16), np.asarray(expected))
+    np.testing.assert_array_equal(decode_within(tmp_path / "a.png", 99), pixels)  # never enlarged
 
 
 def test_images_of_one_pixel_and_thin_strips_are_read(tmp_path: Path) -> None:

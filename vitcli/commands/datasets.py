@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import ceil, sqrt
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,7 +52,68 @@ def info(
         typer.echo(f"{key.replace('_', ' '):<{width}}  {text}")
     if steps is not None:  # flush left, so that its commands can be copied
         typer.echo(f"\n{steps}")
-    render.next_command(f"vit train {'digits' if name == 'digits' else f'folder --data {name}'}")
+    render.next_command(_train(name))
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR|CSV", help="As for info.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[data.key=value ...]", help="As in data.label_column=species."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.png", help="Default: NAME.png, here.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "train",
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="Images to show.")] = 25,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another seed, other images.")
+    ] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Draw some images of a data set, each under its class: of every class as many as of another.
+
+    Images keep their aspect. Example: vit datasets show photos --count 36 -o photos.png
+    """
+    from vitcli import render
+    from vitcli.jobs.show import show as job
+    from vitcli.report.canvas import check_target, one_line, save
+    from vitcli.report.grid import grid
+
+    target = output or Path(f"{_bare(Path(name).resolve()) or 'data'}.png")
+    check_target(target)
+    found = job(name, overrides=overrides or [], split=split, count=count, seed=seed)
+    shown = len(found.images)
+    heading = (
+        f"{one_line(found.data, 50)}, {found.split}: {shown} of {found.total:,} images, "
+        f"{found.classes} classes"
+    )
+    save(grid(found.images, found.labels, shown if shown <= 5 else ceil(sqrt(shown)), heading), target)
+    if as_json:
+        rows = zip(found.positions, found.labels, found.paths, strict=True)
+        options.print_json(
+            {
+                "picture": str(target),
+                "data": found.data,
+                "split": found.split,
+                "images": [
+                    {"index": index, "class": label, "path": None if path is None else str(path)}
+                    for index, label, path in rows
+                ],
+            }
+        )
+        return
+    typer.echo(f"{target} written")
+    render.next_command(" ".join([_train(name), *(overrides or [])]))
+
+
+def _bare(path: Path) -> str:
+    return path.stem if path.is_file() else path.name
+
+
+def _train(name: str) -> str:
+    return "vit train digits" if name == "digits" else f"vit train folder --data {name}"
 
 
 def _facts(name: str) -> dict[str, object]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitcli.commands import options
+
+if TYPE_CHECKING:
+    from vitcli.jobs.evaluate import EvaluateResult
 
 
 def evaluate(
@@ -18,12 +21,29 @@ def evaluate(
     backend: options.Backend = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    confusion: Annotated[
+        Path | None,
+        typer.Option("--confusion", metavar="FILE.png", help="Draw which class was taken for which."),
+    ] = None,
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Draw parts of each true class instead of images.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure loss, top-1, top-5, accuracy by class and confusion on one part of a data set."""
+    """Measure loss, top-1, top-5, accuracy by class and confusion on one part of a data set.
+
+    Example: vit evaluate runs/digits-jax --split test --confusion confusion.png --normalise
+    """
     from vitcli import render
+    from vitcli.core.errors import RequestError
     from vitcli.jobs.evaluate import evaluate as job
 
+    if confusion is not None:
+        from vitcli.report.canvas import check_target
+
+        check_target(confusion)
+    elif normalise:
+        raise RequestError("--normalise is for the picture; say --confusion FILE.png too")
     result = job(
         weights,
         data=data,
@@ -34,9 +54,12 @@ def evaluate(
         reporter=render.ConsoleReporter(),
     )
     found = result.evaluation
+    if confusion is not None:
+        _draw(result, confusion, normalise=normalise)
     if as_json:
+        picture = {} if confusion is None else {"picture": str(confusion)}
         options.print_json(
-            {"weights": str(result.weights), "data": result.data, "split": split, **asdict(found)}
+            {"weights": str(result.weights), "data": result.data, "split": split, **asdict(found), **picture}
         )
         return
     names = list(found.per_class)
@@ -56,7 +79,19 @@ def evaluate(
     console.print(
         render.table("rows: true class; columns: predicted", columns, rows, right=range(1, len(columns)))
     )
+    if confusion is not None:
+        typer.echo(f"{confusion} written")
     render.next_command(f"vit predict IMAGE --weights {weights}")
+
+
+def _draw(result: EvaluateResult, target: Path, *, normalise: bool) -> None:
+    """Draws the confusion matrix into a file."""
+    from vitcli.report.canvas import one_line, save
+    from vitcli.report.confusion import confusion
+
+    found = result.evaluation
+    title = f"{result.split} of {one_line(result.data, 40)}, {found.count:,} images: top-1 {found.top1:.2%}"
+    save(confusion(found.confusion, list(found.per_class), title=title, normalise=normalise), target)
 
 
 def _worst(names: list[str], own: str, counts: list[int]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitcli.commands import options
+
+if TYPE_CHECKING:
+    from vitcli.core.reporter import Reporter
 
 
 def train(
@@ -22,26 +25,34 @@ def train(
     precision: options.Precision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a recipe into a run folder; without arguments: the digits, offline.
+    """Train a recipe into a run folder, with its curves as a picture; without arguments: the digits, offline.
 
     Examples: vit train cifar10-cpu --data DIR --backend jax; vit train folder --data photos train.epochs=20
     """
     from vitcli import render
+    from vitcli.core.errors import VitError
     from vitcli.core.recipes import DEFAULT
     from vitcli.jobs.train import train as job
 
     recipe, overrides = options.split_overrides(request)
-    result = job(
-        recipe or DEFAULT,
-        overrides=overrides,
-        backend=backend,
-        data=data,
-        device=device,
-        precision=precision.value if precision else None,
-        name=name,
-        runs=runs,
-        reporter=render.ConsoleReporter(),
-    )
+    reporter = render.ConsoleReporter()
+    try:
+        result = job(
+            recipe or DEFAULT,
+            overrides=overrides,
+            backend=backend,
+            data=data,
+            device=device,
+            precision=precision.value if precision else None,
+            name=name,
+            runs=runs,
+            reporter=reporter,
+        )
+    except VitError as error:
+        if error.run is not None:
+            _draw(error.run, reporter)
+        raise
+    _draw(result.run, reporter)
     if as_json:
         options.print_json(
             {
@@ -58,6 +69,17 @@ def train(
         soft_wrap=True,
     )
     render.next_command(f"vit evaluate {result.run}; vit predict IMAGE")
+
+
+def _draw(run: Path, reporter: Reporter) -> None:
+    """Draws the curves of a run, however it ended; a picture that fails is a note, since the run is worth more."""
+    from vitcli.commands.report import draw_curves
+    from vitcli.core.errors import VitError
+
+    try:
+        reporter.note(f"curves: {draw_curves([run])}")
+    except VitError as error:
+        reporter.note(f"no curves: {error}")
 
 
 def _best(best: dict[str, float]) -> str:

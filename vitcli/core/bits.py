@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     NOISE = 8
     PERTURB = 9
     PARTNER = 10
+    SHOW = 11
 
 
 class Place(IntEnum):

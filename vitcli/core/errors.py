@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class VitError(Exception):
     """A failure that is told in one line, without a traceback."""
 
     exit_code = 1
+    # The folder of the run that was under way, where there was one.
+    run: Path | None = None
 
 
 class RequestError(VitError):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitcli.core.bits import Purpose, stream
-from vitcli.data.random import sequence
+from vitcli.data.random import permutation, sequence
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -63,6 +63,20 @@ def stratified(labels: NDArray[np.int32], count: int, seed: int) -> NDArray[np.i
     order = np.argsort(sequence(stream(seed, Purpose.SPLIT), len(labels)), kind="stable")
     chosen = [order[labels[order] == label][:take] for label, take in enumerate(quota)]
     return np.sort(np.concatenate(chosen))
+
+
+def evenly(labels: NDArray[np.int32], count: int, seed: int) -> NDArray[np.int64]:
+    """Returns `count` positions (all, where there are fewer), sorted by label: of each class as many as of another.
+
+    Where classes are more than `count`, or run out of images, chance decides which are there; the seed is all of it.
+    """
+    order = permutation(stream(seed, Purpose.SHOW), len(labels))
+    nth = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        mine = labels[order] == label
+        nth[mine] = np.arange(mine.sum())
+    chosen = order[np.argsort(nth, kind="stable")[:count]]
+    return chosen[np.argsort(labels[chosen], kind="stable")]
 
 
 def hold_out(examples: Examples, count: int, seed: int) -> tuple[Examples, Examples]:

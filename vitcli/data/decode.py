@@ -54,6 +54,15 @@ def decode_short_side(path: Path, size: int, channels: int) -> Pixels:
     return _decoded(path, lambda image: _resize_short(_flat(image, channels), size))
 
 
+def decode_within(path: Path, size: int) -> Pixels:
+    """Returns the file's image as uint8 RGB (h, w, 3), aspect kept, no side longer than `size`, never enlarged.
+
+    Raises:
+        DataError: as `decode_square`.
+    """
+    return _decoded(path, lambda image: _shrink(_flat(image, 3), size))
+
+
 def _decoded(path: Path, fit: Callable[[Image.Image], Image.Image]) -> Pixels:
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -102,6 +111,12 @@ def _resize_short(image: Image.Image, size: int) -> Image.Image:
     if math.prod(sides) > MAX_PIXELS:
         raise ValueError(f"resized to {sides[0]} x {sides[1]} it has over {MAX_PIXELS:,} pixels")
     return image.resize((sides[0], sides[1]), Image.Resampling.BILINEAR)
+
+
+def _shrink(image: Image.Image, size: int) -> Image.Image:
+    ratio = min(1.0, size / max(image.size))
+    width, height = (max(1, round(side * ratio)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _too_large(path: Path, sides: str) -> str:

@@ -14,6 +14,7 @@ from vitcli.core.errors import RequestError, VitError, WeightsError, nearest
 from vitcli.core.recipe import Recipe
 
 RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
+CURVES = "curves.png"
 
 
 class RunFolder:
@@ -133,6 +134,35 @@ def recipe_of(weights: Path) -> Recipe | None:
     if not path.is_file():
         return None
     return resolve(parse(path.read_text(encoding="utf-8"), str(path)))
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Returns the records of a run, finished or not; a last line that was cut short is left out.
+
+    Raises:
+        RequestError: no run is there, or its metrics cannot be read.
+    """
+    path = run / METRICS
+    if not path.is_file():
+        beside = [folder.parent.name for folder in run.parent.glob(f"*/{METRICS}")]
+        raise RequestError(
+            f"no run at {run}{nearest(run.name, beside)}: a run is a folder with {METRICS}, as vit train makes it"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot read {path}: {error}") from error
+    records = []
+    for number, line in enumerate(
+        lines[:-1], 1
+    ):  # after the last line feed: nothing, or the beginning of a record
+        try:
+            record = json.loads(line)
+            record["event"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RequestError(f"{path}, line {number}: not a record of a run") from error
+        records.append(record)
+    return records
 
 
 def _is_finished(metrics: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from vitcli.core import registry
 from vitcli.core.backend import Metrics, StepInput, Trainer
-from vitcli.core.errors import DivergedError, Interrupted
+from vitcli.core.errors import DivergedError, Interrupted, VitError
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Advance, Reporter, Silent
@@ -122,6 +122,9 @@ def train(
     try:
         seconds, speed = loop.run()
         folder.record("finished", seconds=seconds, images_per_second=speed, best=loop.best)
+    except VitError as error:
+        error.run = path
+        raise
     finally:
         folder.close()
     return TrainResult(run=path, backend=backend, best=loop.best, seconds=seconds, images_per_second=speed)
