@@ -66,7 +66,7 @@ def every(store: Store) -> NDArray[np.uint8]:
     index = np.arange(len(store))
     if not isinstance(store, RaggedStore):
         return store.gather(index, None)[0]
-    corner = np.tile(np.array([0, 0, 15, 15], np.float32), (len(store), 1))
+    corner = np.tile(np.array([0, 0, 15, 15], np.int32), (len(store), 1))
     return store.gather(index, corner)[0][:, :15, :15]
 
 
@@ -86,7 +86,7 @@ def test_a_square_store_holds_the_decoded_images(examples: Examples, fit: Any) -
     np.testing.assert_array_equal(every(store), expected)
     index = np.array([2, 0, 2])
     np.testing.assert_array_equal(store.sizes(index), [[17, 17]] * 3)
-    boxes = np.array([[0, 1, 5, 6], [2, 3, 7, 8], [4, 4, 9, 9]], np.float32)
+    boxes = np.array([[0, 1, 5, 6], [2, 3, 7, 8], [4, 4, 9, 9]], np.int32)
     images, same = store.gather(index, boxes)
     np.testing.assert_array_equal(images, expected[index])
     np.testing.assert_array_equal(same, boxes)
@@ -215,11 +215,11 @@ def test_evaluation_never_sees_ragged_images(examples: Examples) -> None:
 def test_a_ragged_store_gives_boxes_in_a_corner_and_says_where_they_are(examples: Examples) -> None:
     store = opened(examples, cache="ragged")
     index = np.array([3, 1, 0])
-    boxes = np.array([[20, 2, 13, 11], [1, 9, 14, 18], [0, 0, 15, 15]], np.float32)
+    boxes = np.array([[20, 2, 13, 11], [1, 9, 14, 18], [0, 0, 15, 15]], np.int32)
     images, moved = store.gather(index, boxes)
     np.testing.assert_array_equal(moved, [[0, 0, 13, 11], [0, 0, 14, 18], [0, 0, 15, 15]])
     full = short_sides(examples)
-    for image, i, (top, left, height, width) in zip(images, index, boxes.astype(int), strict=True):
+    for image, i, (top, left, height, width) in zip(images, index, boxes, strict=True):
         np.testing.assert_array_equal(
             image[:height, :width], full[i][top : top + height, left : left + width]
         )
@@ -255,7 +255,7 @@ def test_the_canvas_holds_every_box_that_is_drawn(
     index, drawn = np.repeat(np.arange(3), 400), np.arange(1200)
     boxes = draw_plan(made.augment, seed=0, epoch=0, index=drawn, sizes=store.sizes(index), side=15)["box"]
     gathered, _ = store.gather(index, boxes)
-    for row, canvas, (top, left, height, width) in zip(index, gathered, boxes.astype(int), strict=True):
+    for row, canvas, (top, left, height, width) in zip(index, gathered, boxes, strict=True):
         assert min(canvas.shape[:2]) >= max(height, width)
         expected = images[row][top : top + height, left : left + width]
         np.testing.assert_array_equal(canvas[:height, :width], expected)

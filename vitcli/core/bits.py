@@ -40,6 +40,12 @@ class Purpose(IntEnum):
     NOISE = 8
     PERTURB = 9
     PARTNER = 10
+    VERTICAL_FLIP = 20
+    COLOR = 21
+    POLICY = 22
+    ERASE = 23
+    GRAY = 24
+    BLUR = 25
 
 
 class Place(IntEnum):
