@@ -21,14 +21,24 @@ def crop(x: Tensor, box: Tensor, side: int, clamp: bool) -> Tensor:
     With `clamp` nothing outside the box is read; without it, what lies outside the image is black.
     """
 
-    def positions(start: Tensor, length: Tensor) -> Tensor:
-        unit, at = 1 << POSITION_BITS, 2 * _line(side, start) + 1
-        found = unit * start + (unit // 2 * at * length + side // 2) // side - unit // 2
-        return found.clamp(unit * start, unit * (start + length - 1)) if clamp else found
+    def weights(start: Tensor, length: Tensor, stored: int) -> Tensor:
+        """Returns (B, side, stored): tents about the source of each pixel's middle, in 1/256."""
+        unit, middle = 1 << POSITION_BITS, 2 * _line(side, start) + 1
+        at = unit * start + (unit // 2 * middle * length + side // 2) // side - unit // 2
+        if clamp:
+            at = at.clamp(unit * start, unit * (start + length - 1))
+        away = (at[:, :, None] - unit * _line(stored, at)).abs()
+        return (unit - away).clamp(min=0).float()
 
     top, left, height, width = (edge[:, None] for edge in box.T)
-    row, column = positions(top, height), positions(left, width)
-    return _sample(x, row[:, :, None], column[:, None, :], "constant")
+    rows, columns = weights(top, height, x.shape[1]), weights(left, width, x.shape[2])
+    # Two weights of 8 bits times a level are 24 bits: float32 holds every such product and sum exactly, TF32 not.
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        return torch.einsum("byh,bhwc,bxw->byxc", rows, x.float(), columns).int()
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def affine(x: Tensor, matrix: Tensor, border: Border) -> Tensor:
@@ -135,12 +145,12 @@ def hue(x: Tensor, shift: Tensor) -> Tensor:
 def blur(x: Tensor, kernel: Tensor) -> Tensor:
     """Returns images weighted by `kernel` (B, taps) along both axes, mirrored at their border pixels."""
     side, taps = x.shape[1], kernel.shape[1]
+    at = _inside(_line(side + taps - 1, x) - taps // 2, side, "reflect")
     # What is kept between the axes is 1/256 level.
     for axis, bits in ((1, KERNEL_BITS - 8), (2, KERNEL_BITS + 8)):
-        total = torch.zeros_like(x)
+        line, total = x.index_select(axis, at), torch.zeros_like(x)
         for tap in range(taps):
-            at = _inside(_line(side, x) + tap - taps // 2, side, "reflect")
-            total += kernel[:, tap, None, None, None] * x.index_select(axis, at)
+            total += kernel[:, tap, None, None, None] * line.narrow(axis, tap, side)
         x = rounded(total, bits)
     return x
 

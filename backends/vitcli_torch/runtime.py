@@ -55,6 +55,16 @@ class TorchBackend:
         """Returns a model in training that starts from `state`."""
         return TorchTrainer(recipe, state, _device(device, self.devices()), images)
 
+    def augmented(
+        self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None
+    ) -> NDArray[Any]:
+        """Returns the model inputs (B, C, S, S) that training sees of stored uint8 images (B, S0, S0, C)."""
+        precision, place = recipe.train.precision, _device(device, self.devices())
+        tensors = {name: torch.tensor(value, device=place) for name, value in plan.items()}
+        with _scope(precision), torch.inference_mode():
+            pixels = torch.tensor(images, device=place)
+            return prepare(pixels, tensors, recipe, _master_dtype(precision)).cpu().numpy()
+
 
 class TorchModel:
     """A model in evaluation."""

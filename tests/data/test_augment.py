@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from vitcli.core.recipe import AugmentSpec
 from vitcli.data.augment import Plan, _affine, draw_mixing, draw_plan
 
-EVERYTHING: dict[str, Any] = {"crop": "resized", "flip": 0.3, "rotate": 30.0, "scale": 0.2, "shift": 0.1}
+EVERYTHING: dict[str, Any] = {
+    "crop": "resized", "flip": 0.3, "vertical_flip": 0.3, "brightness": 0.4, "contrast": 0.3, "saturation": 0.2,
+    "hue": 0.1, "sharpness": 0.5, "grayscale": 0.2, "blur": 0.4, "rotate": 30.0, "scale": 0.2, "shift": 0.1,
+    "shear": 5.0, "erase": 0.3,
+}  # fmt: skip
 
 
 def plan(
@@ -48,12 +52,11 @@ def their_crop() -> Any:
 
 def test_nothing_is_planned_where_nothing_is_asked() -> None:
     assert plan({}) == {}
-    assert set(plan(EVERYTHING)) == {"box", "flip", "affine"}
-    assert [set(plan({key: EVERYTHING[key]})) for key in ("crop", "flip", "shift")] == [
-        {"box"},
-        {"flip"},
-        {"affine"},
-    ]
+    whole = {"box", "flip", "vertical_flip", "color", "gray", "blur", "affine", "erase"}
+    assert set(plan(EVERYTHING)) == whole
+    names = {"crop": "box", "shift": "affine", "shear": "affine", "hue": "color", "grayscale": "gray"}
+    for key in ("crop", "flip", "vertical_flip", "shift", "shear", "hue", "grayscale", "blur", "erase"):
+        assert set(plan({key: EVERYTHING[key]})) == {names.get(key, key)}
 
 
 def test_plans_are_small_integers() -> None:
@@ -61,7 +64,12 @@ def test_plans_are_small_integers() -> None:
     assert {name: (value.dtype.name, value.shape) for name, value in found.items()} == {
         "box": ("int32", (7, 4)),
         "flip": ("int32", (7,)),
+        "vertical_flip": ("int32", (7,)),
+        "color": ("int32", (7, 5)),
+        "gray": ("int32", (7,)),
+        "blur": ("int32", (7, 13)),
         "affine": ("int32", (7, 2, 3)),
+        "erase": ("int32", (7, 4)),
     }
     mixed = mixing({"mixup": 0.2}, count=7)
     assert {name: (value.dtype.name, value.shape) for name, value in mixed.items()} == {
@@ -231,6 +239,118 @@ def test_angles_scales_and_shifts_are_uniform_in_their_ranges(stats: Any) -> Non
         # Entries are rounded to 2**-17: 1e-5 in a scale, 5e-4 in degrees, 15 times as much in a place.
         assert np.abs(values - centre).max() <= reach + 1e-3
         assert stats.kstest(values, "uniform", (centre - reach, 2 * reach)).pvalue > 0.02
+
+
+def test_an_affine_map_has_its_probability_and_is_else_the_identity() -> None:
+    fields: dict[str, Any] = {"rotate": 45.0, "scale": 0.1, "shift": 0.0625, "border": "reflect"}
+    some, every = plan({**fields, "affine_probability": 0.4}, count=20_000), plan(fields, count=20_000)
+    still = (some["affine"] == 2**16 * np.eye(2, 3)).all(axis=(1, 2))
+    assert abs(still.mean() - 0.6) < 0.01  # standard error 0.0035
+    # Those that move, move as they would at probability 1.
+    np.testing.assert_array_equal(some["affine"][~still], every["affine"][~still])
+
+
+@pytest.mark.parametrize(("rotate", "shear"), [(0.0, 20.0), (30.0, 20.0)])
+def test_a_shear_is_torchvisions(rotate: float, shear: float) -> None:
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    spec, side = AugmentSpec(rotate=rotate, shear=shear, scale=0.3), 15
+    for draws in ((HALF, FULL, NONE, NONE, FULL, NONE), (0.6, LEAST, NONE, NONE, 0.1, 0.8)):
+        (ours,) = _affine(spec, signs(*draws), side)
+        turn, grow, *_, along_x, along_y = (2 * draw - 1 for draw in draws)
+        # torchvision turns clockwise, and has (x, y) where we have (row, column), about the middle.
+        a, b, _, c, d, _ = functional._get_inverse_affine_matrix(
+            [0.0, 0.0], -rotate * turn, [0.0, 0.0], 1 + 0.3 * grow, [shear * along_x, shear * along_y]
+        )
+        np.testing.assert_allclose(ours[:, :2], [[d, c], [b, a]], atol=1e-12)
+        np.testing.assert_allclose(sources(ours, side)[7, 7], [7, 7], atol=1e-12)
+
+
+def test_shears_along_both_axes_are_uniform_and_their_own(stats: Any) -> None:
+    matrix = plan({"shear": 30.0}, count=5000, side=15)["affine"] / 2**16
+    # [[1, y], [x, 1 + x y]] for the slopes x and y.
+    angles = np.rad2deg(np.arctan([matrix[:, 1, 0], matrix[:, 0, 1]]))
+    for values in angles:
+        assert stats.kstest(values, "uniform", (-30, 60)).pvalue > 0.02
+    assert abs(np.corrcoef(angles)[0, 1]) < 0.05  # standard error 0.014
+
+
+def test_vertical_flips_have_their_probability_and_are_their_own() -> None:
+    found = plan({"flip": 0.5, "vertical_flip": 0.3}, count=20_000)
+    assert abs(found["vertical_flip"].mean() - 0.3) < 0.01  # standard error 0.0032
+    assert abs(np.corrcoef(found["vertical_flip"], found["flip"])[0, 1]) < 0.025  # standard error 0.007
+
+
+def test_color_factors_are_uniform_about_one(stats: Any) -> None:
+    widths = {"brightness": 0.4, "contrast": 1.5, "saturation": 0.2, "sharpness": 0.5}
+    color = plan({**widths, "hue": 0.1})["color"]
+    for column, width in zip((0, 1, 2, 4), widths.values(), strict=True):
+        low = max(0.0, 1 - width)
+        factor = color[:, column] / 256
+        assert factor.min() >= low - 1 / 512
+        assert factor.max() <= 1 + width + 1 / 512
+        # Of 20,000 numbers in 1/256, no two distribution functions differ by more than a step.
+        assert stats.kstest(factor, "uniform", (low, 1 + width - low)).statistic < 0.03
+    turns = (color[:, 3] + 768) % 1536 / 1536 - 0.5
+    assert np.abs(turns).max() <= 0.1 + 1 / 1536
+    assert stats.kstest(turns, "uniform", (-0.1, 0.2)).statistic < 0.03
+    assert (np.abs(np.corrcoef(color[:, [0, 1, 2, 4]].T) - np.eye(4)) < 0.07).all()  # standard error 0.014
+
+
+def test_colors_have_their_probability_and_are_else_neutral() -> None:
+    fields = {"brightness": 0.4, "hue": 0.1}
+    some, every = (plan({**fields, "color_probability": p}, count=20_000)["color"] for p in (0.3, 1.0))
+    still = (some == [256, 256, 256, 0, 256]).all(axis=1)
+    assert abs(still.mean() - 0.7) < 0.01  # standard error 0.0032
+    np.testing.assert_array_equal(some[~still], every[~still])
+
+
+def test_linear_colors_are_a_factor_about_one_and_an_offset_about_zero(stats: Any) -> None:
+    fields = {"color": "linear", "brightness": 0.2, "contrast": 0.3, "color_probability": 0.5}
+    color = plan(fields, count=20_000)["color"]
+    assert color.shape == (20_000, 2)
+    moved = color[(color != [256, 0]).any(axis=1)] / 256
+    assert abs(len(moved) / 20_000 - 0.5) < 0.012  # standard error 0.0035
+    assert stats.kstest(moved[:, 0], "uniform", (0.7, 0.6)).statistic < 0.03
+    assert stats.kstest(moved[:, 1], "uniform", (-0.2, 0.4)).statistic < 0.03
+
+
+@pytest.mark.parametrize(("key", "name"), [("grayscale", "gray"), ("blur", "blur"), ("erase", "erase")])
+def test_the_rest_has_its_probability(key: str, name: str) -> None:
+    found = plan({key: 0.3}, count=20_000)[name]
+    on = found[:, 6] < 2**14 - 1 if name == "blur" else found.reshape(20_000, -1).any(axis=1)
+    # Blurs of a deviation below 0.22 pixels leave the image as it is: 6 % of them.
+    assert abs(on.mean() - 0.3) < (0.03 if name == "blur" else 0.01)  # standard error 0.0032
+
+
+def test_blurs_have_their_deviation(stats: Any) -> None:
+    kernel = plan({"blur": 1.0, "blur_sigma": [0.8, 1.5]})["blur"]
+    assert kernel.shape == (5000, 11)  # 5 pixels to each side: three deviations
+    assert (kernel.sum(axis=1) == 2**14).all()
+    assert (kernel >= 0).all()
+    np.testing.assert_array_equal(kernel, kernel[:, ::-1])
+    sigma = np.sqrt(-0.5 / np.log(kernel[:, 6] / kernel[:, 5]))
+    assert stats.kstest(sigma, "uniform", (0.8, 0.7)).statistic < 0.03
+
+
+def test_erased_boxes_are_torchvisions(stats: Any) -> None:
+    torch, v2 = pytest.importorskip("torch"), pytest.importorskip("torchvision.transforms.v2")
+    torch.manual_seed(0)
+    side, count = 40, 4000
+    draw, blank = v2.RandomErasing(p=1.0), torch.zeros(3, side, side)
+    drawn = [draw.make_params([blank]) for _ in range(count)]
+    theirs = np.array(
+        [[each["i"], each["j"], each["h"], each["w"]] for each in drawn if each["v"] is not None]
+    )
+    top, left, bottom, right = found = plan({"erase": 1.0}, count=count, side=side)["erase"].T
+    assert (found >= 0).all()
+    assert (found <= side).all()
+    ours = np.stack([top, left, bottom - top, right - left], axis=-1)
+    area = ours[:, 2] * ours[:, 3] / side**2
+    assert area.min() > 0.015
+    assert area.max() < 0.345  # sides are rounded
+    for name, a, b in zip(("top", "left", "height", "width"), ours.T, theirs.T, strict=True):
+        assert stats.ks_2samp(a, b).pvalue > 0.02, name
+    assert stats.ks_2samp(area, theirs[:, 2] * theirs[:, 3] / side**2).pvalue > 0.02
 
 
 def test_each_image_has_another_as_partner() -> None:

@@ -106,6 +106,12 @@ class Backend(Protocol):
         """Returns a model in training that starts from `state`; `images` is the whole training set, if in memory."""
         ...
 
+    def augmented(
+        self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None
+    ) -> NDArray[Any]:
+        """Returns the model inputs (B, C, S, S) that training sees of stored uint8 images (B, S0, S0, C)."""
+        ...
+
 
 def by_kind(state: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
     """Returns a training state as kind (`param`, `moment1`, `moment2`, `ema`) -> parameter name -> array."""

@@ -118,7 +118,9 @@ class AugmentSpec(Record):
         if self.color == "linear":
             for key in ("saturation", "hue", "sharpness"):
                 if value := getattr(self, key):
-                    raise ValueError(f"{key}={value} needs color='jitter'; 'linear' is brightness and contrast")
+                    raise ValueError(
+                        f"{key}={value} needs color='jitter'; 'linear' is brightness and contrast"
+                    )
         return self
 
     @property
@@ -137,12 +139,6 @@ class AugmentSpec(Record):
     def colors(self) -> bool:
         """Whether brightness, contrast, saturation, hue or sharpness changes."""
         return bool(self.brightness or self.contrast or self.saturation or self.hue or self.sharpness)
-
-    @property
-    def tints(self) -> bool:
-        """Whether an operation takes the channels for gray, or for red, green and blue."""
-        contrast = self.contrast and self.color == "jitter"
-        return bool(contrast or self.saturation or self.hue or self.grayscale or self.policy != "none")
 
     @property
     def mixes(self) -> bool:
@@ -238,11 +234,6 @@ class Recipe(Record):
         if self.augment.crop != "resized" and self.data.cache == "ragged":
             raise ValueError(
                 f"data.cache='ragged' is for augment.crop='resized', not {self.augment.crop!r}; use data.cache='square'"
-            )
-        if self.augment.tints and self.model.in_channels not in (1, 3):
-            raise ValueError(
-                f"model.in_channels={self.model.in_channels}, but augment's policy, contrast, saturation, hue and "
-                f"grayscale know 1 (gray) or 3 (red, green, blue)"
             )
         if self.augment.affine and self.augment.reach * self.model.image_size >= FARTHEST:
             raise ValueError(

@@ -2,8 +2,8 @@
 
 TrivialAugment Wide (Mueller & Hutter 2021, arXiv:2103.10158) draws one operation and its strength; RandAugment
 (Cubuk et al. 2019, arXiv:1909.13719) several of one given strength. Operations, strengths and signs are those of
-torchvision's `TrivialAugmentWide` and `RandAugment` with 31 strengths. 3-Augment (Touvron et al. 2022,
-arXiv:2204.07118) draws grayscale, solarize or blur.
+torchvision's `TrivialAugmentWide` and `RandAugment` with 31 strengths (but for one translation, where float32
+makes 15 pixels of 16 there). 3-Augment (Touvron et al. 2022, arXiv:2204.07118) draws grayscale, solarize or blur.
 """
 
 from __future__ import annotations
