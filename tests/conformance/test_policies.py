@@ -12,7 +12,7 @@ import torch
 import vitcli_jax.augment
 import vitcli_torch.augment
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide
 
 from tests.conformance.test_pixels import SIDE, images
@@ -170,3 +170,23 @@ def test_stages_are_executed_in_their_order() -> None:
     expected[:, 1:5, 2:9] = 0
     for found in prepared(x, plan, made):
         np.testing.assert_array_equal(np.rint(found), expected.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("color", [(180, 300, 100, 512, 400), (330, 90, 500, 1024, 30)])
+def test_colors_and_a_vertical_flip_are_pillows(color: tuple[int, ...]) -> None:
+    """Brightness, contrast, saturation, hue and sharpness in this order; a third of a turn moves the channels on."""
+    x = images(3)
+    made = recipe(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.5, sharpness=0.5)
+    factors = np.tile(np.array(color, np.int32), (len(x), 1))
+    upside_down = np.arange(len(x), dtype=np.int32) % 2
+    found = prepared(x, {"vertical_flip": upside_down, "color": factors}, made)
+    for i, image in enumerate(x):
+        expected = Image.fromarray(image[::-1] if upside_down[i] else image)
+        for enhance, factor in zip(
+            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), color, strict=False
+        ):
+            expected = enhance(expected).enhance(factor / 256)
+        expected = Image.fromarray(np.roll(np.asarray(expected), color[3] // 512, axis=-1))
+        expected = ImageEnhance.Sharpness(expected).enhance(color[4] / 256)
+        for engine in found:
+            np.testing.assert_array_equal(np.rint(engine[i]), np.moveaxis(np.asarray(expected), -1, 0))

@@ -328,10 +328,11 @@ def test_erased_boxes_are_torchvisions(stats: Any) -> None:
     theirs = np.array(
         [[each["i"], each["j"], each["h"], each["w"]] for each in drawn if each["v"] is not None]
     )
-    top, left, bottom, right = found = plan({"erase": 1.0}, count=count, side=side)["erase"].T
+    top, left, bottom, right = found = plan({"erase": 1.0}, count=5 * count, side=side)["erase"].T
     assert (found >= 0).all()
     assert (found <= side).all()
     ours = np.stack([top, left, bottom - top, right - left], axis=-1)
+    assert ours[:, 2:].max() == side - 1  # a box as high or as wide as the image is drawn again
     area = ours[:, 2] * ours[:, 3] / side**2
     assert area.min() > 0.015
     assert area.max() < 0.345  # sides are rounded
