@@ -1,6 +1,6 @@
 """Executes an augmentation plan on the device, inside the compiled step. `vitcli_torch/augment.py` is its twin.
 
-The functions with a leading underscore are for ONE image (S, S, C); `prepare` maps them over the batch.
+Images are (B, S, S, C) until the last line; `_edit` is for ONE image, `prepare` maps it over the batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vitcli.core.recipe import Recipe
+from vitcli.core.pixels import SAMPLE_BITS, Op
+from vitcli.core.recipe import AugmentSpec, Recipe
+from vitcli_jax import pixels
+
+# What is done to whole levels between the flips and the normalisation.
+_EDITS = ("policy_op", "color", "gray", "blur", "affine")
 
 
 def prepare(images: Array, plan: Mapping[str, Array], recipe: Recipe, dtype: jnp.dtype) -> Array:
@@ -19,18 +24,14 @@ def prepare(images: Array, plan: Mapping[str, Array], recipe: Recipe, dtype: jnp
 
     Without a box, the middle is cut out. Pixels are scaled to 0-1, then normalised by mean and std.
     """
-    side, clamp = recipe.model.image_size, recipe.augment.crop == "resized"
-    x = images.astype(dtype)
-    if "box" in plan:
-        x = jax.vmap(lambda image, box: _crop(image, box, side, clamp))(x, plan["box"].astype(dtype))
-    else:
-        x = _middle(x, side)
-    if "flip" in plan:
-        x = jnp.where(plan["flip"][:, None, None, None] > 0, x[:, :, ::-1], x)
-    if "affine" in plan:
-        x = jax.vmap(_affine)(x, plan["affine"].astype(dtype))
+    x, bits = _cut(images, plan, recipe)
+    if any(name in plan for name in _EDITS):
+        x, bits = pixels.rounded(x, bits) if bits else x.astype(jnp.int32), 0
+        x = jax.vmap(lambda image, own: _edit(image, own, recipe.augment))(x, dict(plan))
     mean, std = (jnp.asarray(values, dtype) for values in (recipe.data.mean, recipe.data.std))
-    x = (x / 255 - mean) / std
+    x = (x.astype(dtype) / (255 << bits) - mean) / std
+    if "erase" in plan:
+        x = jnp.where(_inside(plan["erase"], x.shape[1])[..., None], 0, x)
     if "partner" in plan:
         x = _mix(x, plan)
     return x.transpose(0, 3, 1, 2)
@@ -46,52 +47,80 @@ def targets(labels: Array, plan: Mapping[str, Array], recipe: Recipe, dtype: jnp
     return (1 - smoothing) * y + smoothing / recipe.model.num_classes
 
 
+def _cut(images: Array, plan: Mapping[str, Array], recipe: Recipe) -> tuple[Array, int]:
+    """Returns what is cut out of the images, flipped, and the number of its bits after the point."""
+    side, clamp, bits = recipe.model.image_size, recipe.augment.crop == "resized", 0
+    if "box" in plan:
+        bits = SAMPLE_BITS
+        x = jax.vmap(lambda image, box: pixels.crop(image, box, side, clamp))(images, plan["box"])
+    else:
+        x = _middle(images, side)
+    if "flip" in plan:
+        x = jnp.where(plan["flip"][:, None, None, None] > 0, x[:, :, ::-1], x)
+    if "vertical_flip" in plan:
+        x = jnp.where(plan["vertical_flip"][:, None, None, None] > 0, x[:, ::-1], x)
+    return x, bits
+
+
 def _middle(x: Array, side: int) -> Array:
     top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
     return x[:, top : top + side, left : left + side]
 
 
-def _crop(image: Array, box: Array, side: int, clamp: bool) -> Array:
-    """Returns the box (top, left, height, width) of an image, resized bilinearly to `side` pixels."""
-    rows = _interpolation(box[0], box[2], image.shape[0], side, clamp)
-    columns = _interpolation(box[1], box[3], image.shape[1], side, clamp)
-    return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision="highest")
+def _edit(x: Array, plan: Mapping[str, Array], augment: AugmentSpec) -> Array:
+    """Returns the levels int32 (S, S, C) of an image after all that is done to whole levels, in order."""
+    if "policy_op" in plan:
+        x = _policy(x, plan, augment)
+    if "color" in plan:
+        x = _colors(x, plan["color"], augment)
+    if "gray" in plan:
+        x = jnp.where(plan["gray"] > 0, pixels.gray(x), x)
+    if "blur" in plan:
+        x = pixels.blur(x, plan["blur"])
+    if "affine" in plan:
+        x = pixels.affine(x, plan["affine"], augment.border)
+    return x
 
 
-def _interpolation(start: Array, length: Array, stored: int, side: int, clamp: bool) -> Array:
-    """Returns weights (side, stored): tent functions about the source of each output pixel's middle.
+def _policy(x: Array, plan: Mapping[str, Array], augment: AugmentSpec) -> Array:
+    for slot in range(plan["policy_op"].shape[-1]):
+        op, amount = plan["policy_op"][slot], plan["policy_amount"][slot]
+        if augment.policy == "three":
+            x = jnp.where(op == Op.GRAYSCALE, pixels.gray(x), x)
+            x = jnp.where(op == Op.SOLARIZE, pixels.solarize(x, amount), x)
+            x = pixels.blur(x, plan["policy_kernel"][slot])
+        else:
+            x = pixels.affine(x, plan["policy_matrix"][slot], augment.border)
+            x = pixels.operate(x, op, amount)
+    return x
 
-    With `clamp` nothing outside the box is read; without it, what lies outside the image is black.
-    """
-    at = start + (jnp.arange(side) + 0.5) * (length / side) - 0.5
-    if clamp:
-        at = jnp.clip(at, start, start + length - 1)
-    return jnp.maximum(1 - jnp.abs(at[:, None] - jnp.arange(stored)), 0)
+
+def _colors(x: Array, color: Array, augment: AugmentSpec) -> Array:
+    if augment.color == "linear":
+        return pixels.linear(x, color[0], color[1])
+    if augment.brightness:
+        x = pixels.blend(0, x, color[0])
+    if augment.contrast:
+        x = pixels.blend(pixels.average(x), x, color[1])
+    if augment.saturation:
+        x = pixels.blend(pixels.gray(x), x, color[2])
+    if augment.hue and x.shape[-1] == 3:
+        x = pixels.hue(x, color[3])
+    if augment.sharpness:
+        x = pixels.blend(pixels.smooth(x), x, color[4])
+    return x
 
 
-def _affine(image: Array, matrix: Array) -> Array:
-    """Returns the image seen through `matrix` (2, 3): output (row, column, 1) -> source; black outside."""
-    side = image.shape[0]
-    row, column = jnp.mgrid[:side, :side].astype(image.dtype)
-    source = matrix[:, 0, None, None] * row + matrix[:, 1, None, None] * column + matrix[:, 2, None, None]
-    low = jnp.floor(source)
-    part, corner = source - low, low.astype(jnp.int32)
-    pixels = image.reshape(side * side, -1)
-
-    def tap(down: int, right: int) -> Array:
-        at = corner + jnp.array([down, right])[:, None, None]
-        inside = ((at >= 0) & (at < side)).all(axis=0)
-        near = jnp.clip(at, 0, side - 1)
-        weight = (part[0] if down else 1 - part[0]) * (part[1] if right else 1 - part[1])
-        return pixels[near[0] * side + near[1]] * jnp.where(inside, weight, 0)[..., None]
-
-    return tap(0, 0) + tap(0, 1) + tap(1, 0) + tap(1, 1)
+def _inside(box: Array, side: int) -> Array:
+    """Returns (B, S, S): whether a pixel lies in the box (top, left, bottom, right)."""
+    row, column = jnp.mgrid[:side, :side]
+    top, left, bottom, right = (edge[:, None, None] for edge in box.T)
+    inside: Array = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    return inside
 
 
 def _mix(x: Array, plan: Mapping[str, Array]) -> Array:
     """Returns each image (B, S, S, C) blended with its partner, whose pixels stand alone in the pasted box."""
-    row, column = jnp.mgrid[: x.shape[1], : x.shape[2]]
-    top, left, bottom, right = (edge[:, None, None] for edge in plan["paste"].T)
-    inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    inside = _inside(plan["paste"], x.shape[1])
     own = jnp.where(inside, 0, plan["blend"][:, None, None]).astype(x.dtype)[..., None]
     return own * x + (1 - own) * x[plan["partner"]]

@@ -55,6 +55,15 @@ class JaxBackend:
         """Returns a model in training that starts from `state`."""
         return JaxTrainer(recipe, state, _device(device), images)
 
+    def augmented(
+        self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None
+    ) -> NDArray[Any]:
+        """Returns the model inputs (B, C, S, S) that training sees of stored uint8 images (B, S0, S0, C)."""
+        precision = recipe.train.precision
+        with _scope(precision, _device(device)):
+            compiled = jax.jit(prepare, static_argnums=(2, 3))
+            return np.asarray(compiled(images, dict(plan), recipe, _master_dtype(precision)))
+
 
 class JaxModel:
     """A model in evaluation."""

@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitcli.core.recipe import Recipe
+from vitcli.core.pixels import SAMPLE_BITS, Op
+from vitcli.core.recipe import AugmentSpec, Recipe
+from vitcli_torch import pixels
 from vitcli_torch.constants import constant
+
+# What is done to whole levels between the flips and the normalisation.
+_EDITS = ("policy_op", "color", "gray", "blur", "affine")
 
 
 def prepare(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe, dtype: torch.dtype) -> Tensor:
@@ -20,15 +25,14 @@ def prepare(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe, dtype: t
 
     Without a box, the middle is cut out. Pixels are scaled to 0-1, then normalised by mean and std.
     """
-    side, clamp = recipe.model.image_size, recipe.augment.crop == "resized"
-    x = images.to(dtype)
-    x = _crop(x, plan["box"].to(dtype), side, clamp) if "box" in plan else _middle(x, side)
-    if "flip" in plan:
-        x = torch.where(plan["flip"][:, None, None, None] > 0, x.flip(2), x)
-    if "affine" in plan:
-        x = _affine(x, plan["affine"].to(dtype))
+    x, bits = _cut(images, plan, recipe)
+    if any(name in plan for name in _EDITS):
+        x, bits = pixels.rounded(x, bits) if bits else x.int(), 0
+        x = _edit(x, plan, recipe.augment)
     mean, std = (constant(values, dtype, x.device) for values in (recipe.data.mean, recipe.data.std))
-    x = (x / 255 - mean) / std
+    x = (x.to(dtype) / (255 << bits) - mean) / std
+    if "erase" in plan:
+        x = torch.where(_inside(plan["erase"], x.shape[1])[..., None], 0.0, x)
     if "partner" in plan:
         x = _mix(x, plan)
     return x.permute(0, 3, 1, 2)
@@ -44,58 +48,82 @@ def targets(labels: Tensor, plan: Mapping[str, Tensor], recipe: Recipe, dtype: t
     return (1 - smoothing) * y + smoothing / recipe.model.num_classes
 
 
+def _cut(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe) -> tuple[Tensor, int]:
+    """Returns what is cut out of the images, flipped, and the number of its bits after the point."""
+    side, clamp, bits = recipe.model.image_size, recipe.augment.crop == "resized", 0
+    if "box" in plan:
+        bits = SAMPLE_BITS
+        x = pixels.crop(images, plan["box"], side, clamp)
+    else:
+        x = _middle(images, side)
+    if "flip" in plan:
+        x = torch.where(plan["flip"][:, None, None, None] > 0, x.flip(2), x)
+    if "vertical_flip" in plan:
+        x = torch.where(plan["vertical_flip"][:, None, None, None] > 0, x.flip(1), x)
+    return x, bits
+
+
 def _middle(x: Tensor, side: int) -> Tensor:
     top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
     return x[:, top : top + side, left : left + side]
 
 
-def _crop(x: Tensor, box: Tensor, side: int, clamp: bool) -> Tensor:
-    """Returns the boxes (top, left, height, width) of images, resized bilinearly to `side` pixels."""
-    rows = _interpolation(box[:, 0], box[:, 2], x.shape[1], side, clamp)
-    columns = _interpolation(box[:, 1], box[:, 3], x.shape[2], side, clamp)
-    return torch.einsum("byh,bhwc,bxw->byxc", rows, x, columns)
+def _edit(x: Tensor, plan: Mapping[str, Tensor], augment: AugmentSpec) -> Tensor:
+    """Returns the levels int32 (B, S, S, C) of images after all that is done to whole levels, in order."""
+    if "policy_op" in plan:
+        x = _policy(x, plan, augment)
+    if "color" in plan:
+        x = _colors(x, plan["color"], augment)
+    if "gray" in plan:
+        x = torch.where(plan["gray"][:, None, None, None] > 0, pixels.gray(x), x)
+    if "blur" in plan:
+        x = pixels.blur(x, plan["blur"])
+    if "affine" in plan:
+        x = pixels.affine(x, plan["affine"], augment.border)
+    return x
 
 
-def _interpolation(start: Tensor, length: Tensor, stored: int, side: int, clamp: bool) -> Tensor:
-    """Returns weights (B, side, stored): tent functions about the source of each output pixel's middle.
+def _policy(x: Tensor, plan: Mapping[str, Tensor], augment: AugmentSpec) -> Tensor:
+    for slot in range(plan["policy_op"].shape[-1]):
+        op, amount = (plan[name][:, slot, None, None, None] for name in ("policy_op", "policy_amount"))
+        if augment.policy == "three":
+            x = torch.where(op == Op.GRAYSCALE, pixels.gray(x), x)
+            x = torch.where(op == Op.SOLARIZE, pixels.solarize(x, amount), x)
+            x = pixels.blur(x, plan["policy_kernel"][:, slot])
+        else:
+            x = pixels.affine(x, plan["policy_matrix"][:, slot], augment.border)
+            x = pixels.operate(x, op, amount)
+    return x
 
-    With `clamp` nothing outside the box is read; without it, what lies outside the image is black.
-    """
-    start, length = start[:, None], length[:, None]
-    at = start + (torch.arange(side, device=start.device) + 0.5) * (length / side) - 0.5
-    if clamp:
-        at = torch.clamp(at, start, start + length - 1)
-    return torch.clamp(1 - (at[..., None] - torch.arange(stored, device=start.device)).abs(), min=0)
+
+def _colors(x: Tensor, color: Tensor, augment: AugmentSpec) -> Tensor:
+    color = color.T[..., None, None, None]  # (5, B, 1, 1, 1)
+    if augment.color == "linear":
+        return pixels.linear(x, color[0], color[1])
+    if augment.brightness:
+        x = pixels.blend(0, x, color[0])
+    if augment.contrast:
+        x = pixels.blend(pixels.average(x), x, color[1])
+    if augment.saturation:
+        x = pixels.blend(pixels.gray(x), x, color[2])
+    if augment.hue and x.shape[-1] == 3:
+        x = pixels.hue(x, color[3])
+    if augment.sharpness:
+        x = pixels.blend(pixels.smooth(x), x, color[4])
+    return x
 
 
-def _affine(x: Tensor, matrix: Tensor) -> Tensor:
-    """Returns images seen through `matrix` (B, 2, 3): output (row, column, 1) -> source; black outside."""
-    B, side = x.shape[:2]
-    line = torch.arange(side, dtype=x.dtype, device=x.device)
+def _inside(box: Tensor, side: int) -> Tensor:
+    """Returns (B, S, S): whether a pixel lies in the box (top, left, bottom, right)."""
+    line = torch.arange(side, device=box.device)
     row, column = line[:, None], line[None, :]
-    source = (
-        matrix[:, :, 0, None, None] * row + matrix[:, :, 1, None, None] * column + matrix[:, :, 2, None, None]
-    )
-    low = source.floor()
-    part, corner = source - low, low.long()  # (B, 2, S, S)
-    pixels = x.reshape(B, side * side, -1)
-
-    def tap(down: int, right: int) -> Tensor:
-        at = corner + torch.tensor([down, right], device=x.device)[:, None, None]
-        inside = ((at >= 0) & (at < side)).all(dim=1)
-        near = at.clamp(0, side - 1)
-        weight = (part[:, 0] if down else 1 - part[:, 0]) * (part[:, 1] if right else 1 - part[:, 1])
-        index = (near[:, 0] * side + near[:, 1]).reshape(B, -1, 1).expand(-1, -1, pixels.shape[-1])
-        return pixels.gather(1, index).reshape(x.shape) * torch.where(inside, weight, 0.0)[..., None]
-
-    return tap(0, 0) + tap(0, 1) + tap(1, 0) + tap(1, 1)
+    top, left, bottom, right = (edge[:, None, None] for edge in box.T)
+    inside: Tensor = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    return inside
 
 
 def _mix(x: Tensor, plan: Mapping[str, Tensor]) -> Tensor:
     """Returns each image (B, S, S, C) blended with its partner, whose pixels stand alone in the pasted box."""
-    row = torch.arange(x.shape[1], device=x.device)[:, None]
-    column = torch.arange(x.shape[2], device=x.device)[None, :]
-    top, left, bottom, right = (edge[:, None, None] for edge in plan["paste"].T)
-    inside = (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    inside = _inside(plan["paste"], x.shape[1])
     own = torch.where(inside, 0.0, plan["blend"][:, None, None]).to(x.dtype)[..., None]
     return own * x + (1 - own) * x[plan["partner"]]

@@ -66,6 +66,16 @@ class TorchBackend:
         """Writes tensors as a `.pth` file."""
         write_state_dict(path, weights)
 
+    def augmented(
+        self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None
+    ) -> NDArray[Any]:
+        """Returns the model inputs (B, C, S, S) that training sees of stored uint8 images (B, S0, S0, C)."""
+        precision, place = recipe.train.precision, _device(device, self.devices())
+        tensors = {name: torch.tensor(value, device=place) for name, value in plan.items()}
+        with _scope(precision), torch.inference_mode():
+            pixels = torch.tensor(images, device=place)
+            return prepare(pixels, tensors, recipe, _master_dtype(precision)).cpu().numpy()
+
 
 class TorchModel:
     """A model in evaluation."""

@@ -104,6 +104,39 @@ def test_crop_ranges_go_from_low_to_high(changes: dict[str, Any], message: str) 
         AugmentSpec.model_validate(changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"blur_sigma": [2.0, 1.0]}, r"blur_sigma=\[2.0, 1.0\] must be a range within 0 and 8 pixels"),
+        ({"blur_sigma": [0.0, 1.0]}, "blur_sigma"),
+        ({"blur_sigma": [1.0, 9.0]}, "blur_sigma"),
+        (
+            {"color": "linear", "saturation": 0.5},
+            "saturation=0.5 needs color='jitter'; 'linear' is brightness",
+        ),
+        ({"color": "linear", "hue": 0.5}, "hue=0.5 needs color='jitter'"),
+        ({"color": "linear", "sharpness": 0.5}, "sharpness=0.5 needs color='jitter'"),
+        ({"hue": 0.6}, "less than or equal to 0.5"),
+        ({"shear": 90.0}, "less than 90"),
+        ({"brightness": 8.5}, "less than or equal to 8"),
+        ({"vertical_flip": 1.5}, "less than or equal to 1"),
+        ({"policy_magnitude": 31}, "less than or equal to 30"),
+        ({"policy": "auto"}, "'none', 'trivial', 'rand' or 'three'"),
+        ({"repeats": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_augmentation_must_be_possible(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        AugmentSpec.model_validate(changes)
+
+
+@pytest.mark.parametrize("augment", [{"scale": 0.9999}, {"shear": 89.0}])
+def test_maps_reach_no_further_than_integers_do(augment: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="look up to .* image sides away; 32768 pixels is the limit"):
+        recipe(augment=augment)
+    recipe(augment={"scale": 0.9, "shear": 45.0, "rotate": 180.0, "shift": 1.0})
+
+
 def test_images_are_not_divided_by_zero() -> None:
     with pytest.raises(ValidationError, match=r"std=\[0.5, 0.0, 0.5\] must be positive"):
         DataSpec(std=(0.5, 0.0, 0.5))
@@ -171,5 +204,7 @@ def test_evaluation_fits_images_to_the_cached_side_unless_told(sections: dict[st
 def test_augmentation_knows_what_is_on() -> None:
     assert not AugmentSpec().affine
     assert not AugmentSpec().mixes
-    assert all(AugmentSpec.model_validate({key: 0.5}).affine for key in ("rotate", "scale", "shift"))
+    assert all(AugmentSpec.model_validate({key: 0.5}).affine for key in ("rotate", "scale", "shift", "shear"))
+    keys = ("brightness", "contrast", "saturation", "hue", "sharpness")
+    assert all(AugmentSpec.model_validate({key: 0.5}).colors for key in keys)
     assert all(AugmentSpec.model_validate({key: 0.5}).mixes for key in ("mixup", "cutmix"))

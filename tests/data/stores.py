@@ -46,7 +46,7 @@ def every(store: Store) -> NDArray[np.uint8]:
     index = np.arange(len(store))
     if not isinstance(store, RaggedStore):
         return store.gather(index, None)[0]
-    corner = np.tile(np.array([0, 0, 15, 15], np.float32), (len(store), 1))
+    corner = np.tile(np.array([0, 0, 15, 15], np.int32), (len(store), 1))
     return store.gather(index, corner)[0][:, :15, :15]
 
 

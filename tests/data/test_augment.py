@@ -9,9 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from vitcli.core.recipe import AugmentSpec
-from vitcli.data.augment import Plan, _affine, draw_mixing, draw_plan
+from vitcli.data.augment import Plan, _affine, draw_plan
 
-EVERYTHING: dict[str, Any] = {"crop": "resized", "flip": 0.3, "rotate": 30.0, "scale": 0.2, "shift": 0.1}
+EVERYTHING: dict[str, Any] = {
+    "crop": "resized", "flip": 0.3, "vertical_flip": 0.3, "brightness": 0.4, "contrast": 0.3, "saturation": 0.2,
+    "hue": 0.1, "sharpness": 0.5, "grayscale": 0.2, "blur": 0.4, "rotate": 30.0, "scale": 0.2, "shift": 0.1,
+    "shear": 5.0, "erase": 0.3,
+}  # fmt: skip
 
 
 def plan(
@@ -29,12 +33,6 @@ def plan(
     )
 
 
-def mixing(
-    fields: dict[str, Any], *, step: int = 0, count: int = 4000, side: int = 224, seed: int = 0
-) -> Plan:
-    return draw_mixing(AugmentSpec.model_validate(fields), seed=seed, step=step, count=count, side=side)
-
-
 @pytest.fixture(scope="module")
 def stats() -> Any:
     return pytest.importorskip("scipy.stats")
@@ -48,27 +46,24 @@ def their_crop() -> Any:
 
 def test_nothing_is_planned_where_nothing_is_asked() -> None:
     assert plan({}) == {}
-    assert set(plan(EVERYTHING)) == {"box", "flip", "affine"}
-    assert [set(plan({key: EVERYTHING[key]})) for key in ("crop", "flip", "shift")] == [
-        {"box"},
-        {"flip"},
-        {"affine"},
-    ]
+    whole = {"box", "flip", "vertical_flip", "color", "gray", "blur", "affine", "erase"}
+    assert set(plan(EVERYTHING)) == whole
+    names = {"crop": "box", "shift": "affine", "shear": "affine", "hue": "color", "grayscale": "gray"}
+    for key in ("crop", "flip", "vertical_flip", "shift", "shear", "hue", "grayscale", "blur", "erase"):
+        assert set(plan({key: EVERYTHING[key]})) == {names.get(key, key)}
 
 
-def test_plans_are_small_floats() -> None:
+def test_plans_are_small_integers() -> None:
     found = plan(EVERYTHING, count=7)
     assert {name: (value.dtype.name, value.shape) for name, value in found.items()} == {
-        "box": ("float32", (7, 4)),
-        "flip": ("float32", (7,)),
-        "affine": ("float32", (7, 2, 3)),
-    }
-    mixed = mixing({"mixup": 0.2}, count=7)
-    assert {name: (value.dtype.name, value.shape) for name, value in mixed.items()} == {
-        "partner": ("int32", (7,)),
-        "blend": ("float32", (7,)),
-        "paste": ("float32", (7, 4)),
-        "share": ("float32", (7,)),
+        "box": ("int32", (7, 4)),
+        "flip": ("int32", (7,)),
+        "vertical_flip": ("int32", (7,)),
+        "color": ("int32", (7, 5)),
+        "gray": ("int32", (7,)),
+        "blur": ("int32", (7, 13)),
+        "affine": ("int32", (7, 2, 3)),
+        "erase": ("int32", (7, 4)),
     }
 
 
@@ -174,10 +169,15 @@ def sources(matrix: NDArray[Any], side: int) -> NDArray[Any]:
 HALF, NONE, FULL, LEAST = 0.75, 0.5, 1.0, 0.0
 
 
+def signs(*draws: float) -> NDArray[Any]:
+    """What `_affine` takes for one image: angle, scale, shift down and right, shear along x and y, chance."""
+    return np.array([[*draws, *[NONE] * (6 - len(draws)), LEAST]])
+
+
 @pytest.mark.parametrize(("draw", "turns"), [(HALF, 1), (FULL, 2), (0.25, 3), (NONE, 0)])
 @pytest.mark.parametrize("side", [4, 5])
 def test_a_rotation_of_quarter_turns_is_counter_clockwise(side: int, draw: float, turns: int) -> None:
-    (matrix,) = _affine(AugmentSpec(rotate=180.0), np.array([[draw, NONE, NONE, NONE]]), side)
+    (matrix,) = _affine(AugmentSpec(rotate=180.0), signs(draw), side)
     places = sources(matrix, side)
     # Sines of float64 are off by 1e-16.
     np.testing.assert_allclose(places, np.rint(places), atol=1e-12)
@@ -187,7 +187,7 @@ def test_a_rotation_of_quarter_turns_is_counter_clockwise(side: int, draw: float
 
 
 def test_a_shift_moves_the_picture_down_and_to_the_right() -> None:
-    (matrix,) = _affine(AugmentSpec(shift=0.4), np.array([[NONE, NONE, FULL, HALF]]), 5)
+    (matrix,) = _affine(AugmentSpec(shift=0.4), signs(NONE, NONE, FULL, HALF), 5)
     # 0.4 of 5 pixels: 2 down, 1 to the right; output (2, 1) shows source (0, 0).
     np.testing.assert_allclose(sources(matrix, 5)[2, 1], [0, 0], atol=1e-12)
     np.testing.assert_allclose(matrix, [[1, 0, -2], [0, 1, -1]], atol=1e-12)
@@ -195,14 +195,14 @@ def test_a_shift_moves_the_picture_down_and_to_the_right() -> None:
 
 @pytest.mark.parametrize(("draw", "factor"), [(FULL, 1.5), (LEAST, 0.5), (HALF, 1.25)])
 def test_a_scale_above_one_enlarges_about_the_middle(draw: float, factor: float) -> None:
-    (matrix,) = _affine(AugmentSpec(scale=0.5), np.array([[NONE, draw, NONE, NONE]]), 5)
+    (matrix,) = _affine(AugmentSpec(scale=0.5), signs(NONE, draw), 5)
     np.testing.assert_allclose(sources(matrix, 5)[2, 2], [2, 2], atol=1e-12)
     np.testing.assert_allclose(sources(matrix, 5)[2, 4], [2, 2 + 2 / factor], atol=1e-12)
 
 
 def test_the_picture_is_turned_and_scaled_before_it_is_shifted() -> None:
     fields = AugmentSpec(rotate=180.0, scale=0.5, shift=0.4)
-    (matrix,) = _affine(fields, np.array([[HALF, FULL, FULL, HALF]]), 5)
+    (matrix,) = _affine(fields, signs(HALF, FULL, FULL, HALF), 5)
     # Source (2, 4) lies 2 to the right of the middle: turned, 2 above it; scaled by 1.5, 3; shifted by (2, 1).
     row, column = 2 - 3 + 2, 2 + 1
     np.testing.assert_allclose(matrix @ [row, column, 1], [2, 4], atol=1e-12)
@@ -210,7 +210,7 @@ def test_the_picture_is_turned_and_scaled_before_it_is_shifted() -> None:
 
 def test_angles_scales_and_shifts_are_uniform_in_their_ranges(stats: Any) -> None:
     side, count = 15, 5000
-    found = plan({"rotate": 30.0, "scale": 0.2, "shift": 0.1}, count=count, side=side)["affine"].astype(float)
+    found = plan({"rotate": 30.0, "scale": 0.2, "shift": 0.1}, count=count, side=side)["affine"] / 2**16
     linear, offset = found[:, :, :2], found[:, :, 2]
     scale = 1 / np.sqrt(np.linalg.det(linear))
     angle = np.rad2deg(np.arctan2(linear[:, 0, 1], linear[:, 0, 0]))
@@ -223,66 +223,119 @@ def test_angles_scales_and_shifts_are_uniform_in_their_ranges(stats: Any) -> Non
         (moved[:, 0], 0, 1.5),
         (moved[:, 1], 0, 1.5),
     ):
-        # float32 entries: a part in 1e6.
-        assert np.abs(values - centre).max() <= reach * (1 + 1e-5)
+        # Entries are rounded to 2**-17: 1e-5 in a scale, 5e-4 in degrees, 15 times as much in a place.
+        assert np.abs(values - centre).max() <= reach + 1e-3
         assert stats.kstest(values, "uniform", (centre - reach, 2 * reach)).pvalue > 0.02
 
 
-def test_each_image_has_another_as_partner() -> None:
-    partners = [mixing({"mixup": 0.5}, step=step, count=17)["partner"] for step in range(3)]
-    assert all(sorted(each.tolist()) == list(range(17)) for each in partners)
-    assert len({tuple(each.tolist()) for each in partners}) == 3
+def test_an_affine_map_has_its_probability_and_is_else_the_identity() -> None:
+    fields: dict[str, Any] = {"rotate": 45.0, "scale": 0.1, "shift": 0.0625, "border": "reflect"}
+    some, every = plan({**fields, "affine_probability": 0.4}, count=20_000), plan(fields, count=20_000)
+    still = (some["affine"] == 2**16 * np.eye(2, 3)).all(axis=(1, 2))
+    assert abs(still.mean() - 0.6) < 0.01  # standard error 0.0035
+    # Those that move, move as they would at probability 1.
+    np.testing.assert_array_equal(some["affine"][~still], every["affine"][~still])
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_mixup_blends_whole_images_by_beta(stats: Any, alpha: float) -> None:
-    found = mixing({"mixup": alpha})
-    np.testing.assert_array_equal(found["blend"], found["share"])
-    assert not found["paste"].any()
-    assert stats.kstest(found["share"], stats.beta(alpha, alpha).cdf).pvalue > 0.05
+@pytest.mark.parametrize(("rotate", "shear"), [(0.0, 20.0), (30.0, 20.0)])
+def test_a_shear_is_torchvisions(rotate: float, shear: float) -> None:
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    spec, side = AugmentSpec(rotate=rotate, shear=shear, scale=0.3), 15
+    for draws in ((HALF, FULL, NONE, NONE, FULL, NONE), (0.6, LEAST, NONE, NONE, 0.1, 0.8)):
+        (ours,) = _affine(spec, signs(*draws), side)
+        turn, grow, *_, along_x, along_y = (2 * draw - 1 for draw in draws)
+        # torchvision turns clockwise, and has (x, y) where we have (row, column), about the middle.
+        a, b, _, c, d, _ = functional._get_inverse_affine_matrix(
+            [0.0, 0.0], -rotate * turn, [0.0, 0.0], 1 + 0.3 * grow, [shear * along_x, shear * along_y]
+        )
+        np.testing.assert_allclose(ours[:, :2], [[d, c], [b, a]], atol=1e-12)
+        np.testing.assert_allclose(sources(ours, side)[7, 7], [7, 7], atol=1e-12)
 
 
-def test_cutmix_shares_are_the_area_outside_the_box(stats: Any) -> None:
-    found = mixing({"cutmix": 1.0}, side=31)
-    top, left, bottom, right = paste = found["paste"].T
-    assert (paste == np.rint(paste)).all()
-    assert (paste >= 0).all()
-    assert (paste <= 31).all()
-    assert (top <= bottom).all()
-    assert (left <= right).all()
-    outside = np.ones((4000, 31, 31))
-    for i, (t, le, b, r) in enumerate(found["paste"].astype(int)):
-        outside[i, t:b, le:r] = 0
-    # float32 shares.
-    np.testing.assert_allclose(found["share"], outside.mean((1, 2)), atol=1e-7)
-    assert (found["blend"] == 1).all()
+def test_shears_along_both_axes_are_uniform_and_their_own(stats: Any) -> None:
+    matrix = plan({"shear": 30.0}, count=5000, side=15)["affine"] / 2**16
+    # [[1, y], [x, 1 + x y]] for the slopes x and y.
+    angles = np.rad2deg(np.arctan([matrix[:, 1, 0], matrix[:, 0, 1]]))
+    for values in angles:
+        assert stats.kstest(values, "uniform", (-30, 60)).pvalue > 0.02
+    assert abs(np.corrcoef(angles)[0, 1]) < 0.05  # standard error 0.014
 
 
-def test_a_box_inside_the_image_has_the_area_that_beta_says(stats: Any) -> None:
-    # The box is centred uniformly: where it is not cut, it is a square of side sqrt(1 - share), and
-    # 1 - share is Beta(1, 1): uniform.
-    found = mixing({"cutmix": 1.0}, side=1000, count=20_000)
-    top, left, bottom, right = found["paste"].T
-    inside = (top > 0) & (left > 0) & (bottom < 1000) & (right < 1000)
-    assert (np.abs((bottom - top) - (right - left))[inside] <= 1).all()
-    # Of a square of side x, (1 - x)^2 lie inside; x^2 is uniform, so x has density 2 x: 1/6 in all.
-    assert abs(inside.mean() - 1 / 6) < 0.01  # standard error 0.0026
-    density = stats.beta(2, 3)  # 2 x (1 - x)^2, normalised
-    assert stats.kstest(((bottom - top) / 1000)[inside], density.cdf).pvalue > 0.02
+def test_vertical_flips_have_their_probability_and_are_their_own() -> None:
+    found = plan({"flip": 0.5, "vertical_flip": 0.3}, count=20_000)
+    assert abs(found["vertical_flip"].mean() - 0.3) < 0.01  # standard error 0.0032
+    assert abs(np.corrcoef(found["vertical_flip"], found["flip"])[0, 1]) < 0.025  # standard error 0.007
 
 
-def test_of_two_ways_of_mixing_each_batch_takes_one() -> None:
-    pasted = [
-        bool(mixing({"mixup": 0.8, "cutmix": 1.0}, step=step, count=3)["paste"].any()) for step in range(400)
-    ]
-    assert abs(np.mean(pasted) - 0.5) < 0.075  # standard error 0.025
+def test_color_factors_are_uniform_about_one(stats: Any) -> None:
+    widths = {"brightness": 0.4, "contrast": 1.5, "saturation": 0.2, "sharpness": 0.5}
+    color = plan({**widths, "hue": 0.1})["color"]
+    for column, width in zip((0, 1, 2, 4), widths.values(), strict=True):
+        low = max(0.0, 1 - width)
+        factor = color[:, column] / 256
+        assert factor.min() >= low - 1 / 512
+        assert factor.max() <= 1 + width + 1 / 512
+        # Of 20,000 numbers in 1/256, no two distribution functions differ by more than a step.
+        assert stats.kstest(factor, "uniform", (low, 1 + width - low)).statistic < 0.03
+    turns = (color[:, 3] + 768) % 1536 / 1536 - 0.5
+    assert np.abs(turns).max() <= 0.1 + 1 / 1536
+    assert stats.kstest(turns, "uniform", (-0.1, 0.2)).statistic < 0.03
+    assert (np.abs(np.corrcoef(color[:, [0, 1, 2, 4]].T) - np.eye(4)) < 0.07).all()  # standard error 0.014
 
 
-def test_mixing_depends_on_seed_and_step_alone() -> None:
-    found = mixing({"mixup": 0.8}, step=7, count=9)
-    again = mixing({"mixup": 0.8}, step=7, count=9)
-    assert all((found[name] == again[name]).all() for name in found)
-    # A shorter batch has the same coefficients, place by place.
-    np.testing.assert_array_equal(mixing({"mixup": 0.8}, step=7, count=4)["share"], found["share"][:4])
-    assert (mixing({"mixup": 0.8}, step=8, count=9)["share"] != found["share"]).any()
-    assert (mixing({"mixup": 0.8}, step=7, count=9, seed=1)["share"] != found["share"]).any()
+def test_colors_have_their_probability_and_are_else_neutral() -> None:
+    fields = {"brightness": 0.4, "hue": 0.1}
+    some, every = (plan({**fields, "color_probability": p}, count=20_000)["color"] for p in (0.3, 1.0))
+    still = (some == [256, 256, 256, 0, 256]).all(axis=1)
+    assert abs(still.mean() - 0.7) < 0.01  # standard error 0.0032
+    np.testing.assert_array_equal(some[~still], every[~still])
+
+
+def test_linear_colors_are_a_factor_about_one_and_an_offset_about_zero(stats: Any) -> None:
+    fields = {"color": "linear", "brightness": 0.2, "contrast": 0.3, "color_probability": 0.5}
+    color = plan(fields, count=20_000)["color"]
+    assert color.shape == (20_000, 2)
+    moved = color[(color != [256, 0]).any(axis=1)] / 256
+    assert abs(len(moved) / 20_000 - 0.5) < 0.012  # standard error 0.0035
+    assert stats.kstest(moved[:, 0], "uniform", (0.7, 0.6)).statistic < 0.03
+    assert stats.kstest(moved[:, 1], "uniform", (-0.2, 0.4)).statistic < 0.03
+
+
+@pytest.mark.parametrize(("key", "name"), [("grayscale", "gray"), ("blur", "blur"), ("erase", "erase")])
+def test_the_rest_has_its_probability(key: str, name: str) -> None:
+    found = plan({key: 0.3}, count=20_000)[name]
+    on = found[:, 6] < 2**14 - 1 if name == "blur" else found.reshape(20_000, -1).any(axis=1)
+    # Blurs of a deviation below 0.22 pixels leave the image as it is: 6 % of them.
+    assert abs(on.mean() - 0.3) < (0.03 if name == "blur" else 0.01)  # standard error 0.0032
+
+
+def test_blurs_have_their_deviation(stats: Any) -> None:
+    kernel = plan({"blur": 1.0, "blur_sigma": [0.8, 1.5]})["blur"]
+    assert kernel.shape == (5000, 11)  # 5 pixels to each side: three deviations
+    assert (kernel.sum(axis=1) == 2**14).all()
+    assert (kernel >= 0).all()
+    np.testing.assert_array_equal(kernel, kernel[:, ::-1])
+    sigma = np.sqrt(-0.5 / np.log(kernel[:, 6] / kernel[:, 5]))
+    assert stats.kstest(sigma, "uniform", (0.8, 0.7)).statistic < 0.03
+
+
+def test_erased_boxes_are_torchvisions(stats: Any) -> None:
+    torch, v2 = pytest.importorskip("torch"), pytest.importorskip("torchvision.transforms.v2")
+    torch.manual_seed(0)
+    side, count = 40, 4000
+    draw, blank = v2.RandomErasing(p=1.0), torch.zeros(3, side, side)
+    drawn = [draw.make_params([blank]) for _ in range(count)]
+    theirs = np.array(
+        [[each["i"], each["j"], each["h"], each["w"]] for each in drawn if each["v"] is not None]
+    )
+    top, left, bottom, right = found = plan({"erase": 1.0}, count=5 * count, side=side)["erase"].T
+    assert (found >= 0).all()
+    assert (found <= side).all()
+    ours = np.stack([top, left, bottom - top, right - left], axis=-1)
+    assert ours[:, 2:].max() == side - 1  # a box as high or as wide as the image is drawn again
+    area = ours[:, 2] * ours[:, 3] / side**2
+    assert area.min() > 0.015
+    assert area.max() < 0.345  # sides are rounded
+    for name, a, b in zip(("top", "left", "height", "width"), ours.T, theirs.T, strict=True):
+        assert stats.ks_2samp(a, b).pvalue > 0.02, name
+    assert stats.ks_2samp(area, theirs[:, 2] * theirs[:, 3] / side**2).pvalue > 0.02

@@ -128,6 +128,25 @@ def test_an_images_plan_does_not_depend_on_the_batch_size() -> None:
     assert len(boxes(4)) == 2 * COUNT
 
 
+@pytest.mark.parametrize("resident", [False, True])
+def test_repeated_images_stand_side_by_side_with_plans_of_their_own(resident: bool) -> None:
+    augment = {"crop": "resized", "rotate": 30.0, "repeats": 3}
+    found = batches({"epochs": 2}, augment, resident=resident)
+    once = batches({"epochs": 2}, {**augment, "repeats": 1}, resident=resident)
+    assert len(found) == len(once)
+    for epoch in (0, 3):
+        order, copies = real(*once[epoch : epoch + 3]), real(*found[epoch : epoch + 3])
+        assert copies == [i for i in order for _ in range(3)][:COUNT]
+        weighed = np.concatenate([batch.weights for batch in found[epoch : epoch + 3]]) > 0
+        turns = np.concatenate([batch.plan["affine"] for batch in found[epoch : epoch + 3]])[weighed]
+        assert len({turn.tobytes() for turn in turns}) == COUNT
+        # The first copy is augmented as the image is without copies.
+        first = {int(i): m for b in once for i, m in zip(b.index, b.plan["affine"], strict=True)}
+        if epoch:  # `first` holds the last epoch
+            for place in range(0, COUNT, 3):
+                np.testing.assert_array_equal(turns[place], first[copies[place]])
+
+
 def test_mixing_differs_at_each_step_and_the_rest_in_each_epoch() -> None:
     found = batches({"epochs": 2}, {"mixup": 0.5, "rotate": 30.0})
     shares = {tuple(batch.plan["share"].tolist()) for batch in found}

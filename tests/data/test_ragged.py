@@ -42,7 +42,7 @@ def test_ragged_crops_keep_the_aspect_whatever_evaluation_does(examples: Example
     squashing: dict[str, Any] = {"cache": "ragged", "fit": "squash"}
     trained = opened(examples, **squashing)
     np.testing.assert_array_equal(trained.sizes(np.arange(4)), [[22, 15], [15, 27], [15, 16], [39, 15]])
-    whole = trained.gather(np.array([1]), np.array([[0, 0, 15, 19]], np.float32))[0]
+    whole = trained.gather(np.array([1]), np.array([[0, 0, 15, 19]], np.int32))[0]
     np.testing.assert_array_equal(whole[0, :15, :19], short_sides(examples)[1][:, :19])
     # The fit does not matter to these pixels, so both share a cache.
     np.testing.assert_array_equal(every(opened(examples, cache="ragged")), every(trained))
@@ -97,11 +97,11 @@ def test_a_ragged_cache_that_does_not_add_up_is_refused(examples: Examples, dama
 def test_a_ragged_store_gives_boxes_in_a_corner_and_says_where_they_are(examples: Examples) -> None:
     store = opened(examples, cache="ragged")
     index = np.array([3, 1, 0])
-    boxes = np.array([[20, 2, 13, 11], [1, 9, 14, 18], [0, 0, 15, 15]], np.float32)
+    boxes = np.array([[20, 2, 13, 11], [1, 9, 14, 18], [0, 0, 15, 15]], np.int32)
     images, moved = store.gather(index, boxes)
     np.testing.assert_array_equal(moved, [[0, 0, 13, 11], [0, 0, 14, 18], [0, 0, 15, 15]])
     full = short_sides(examples)
-    for image, i, (top, left, height, width) in zip(images, index, boxes.astype(int), strict=True):
+    for image, i, (top, left, height, width) in zip(images, index, boxes, strict=True):
         np.testing.assert_array_equal(
             image[:height, :width], full[i][top : top + height, left : left + width]
         )
@@ -137,7 +137,7 @@ def test_the_canvas_holds_every_box_that_is_drawn(
     index, drawn = np.repeat(np.arange(3), 400), np.arange(1200)
     boxes = draw_plan(made.augment, seed=0, epoch=0, index=drawn, sizes=store.sizes(index), side=15)["box"]
     gathered, _ = store.gather(index, boxes)
-    for row, canvas, (top, left, height, width) in zip(index, gathered, boxes.astype(int), strict=True):
+    for row, canvas, (top, left, height, width) in zip(index, gathered, boxes, strict=True):
         assert min(canvas.shape[:2]) >= max(height, width)
         expected = images[row][top : top + height, left : left + width]
         np.testing.assert_array_equal(canvas[:height, :width], expected)

@@ -35,7 +35,7 @@ def test_a_square_store_holds_the_decoded_images(examples: Examples, fit: Any) -
     np.testing.assert_array_equal(every(store), expected)
     index = np.array([2, 0, 2])
     np.testing.assert_array_equal(store.sizes(index), [[17, 17]] * 3)
-    boxes = np.array([[0, 1, 5, 6], [2, 3, 7, 8], [4, 4, 9, 9]], np.float32)
+    boxes = np.array([[0, 1, 5, 6], [2, 3, 7, 8], [4, 4, 9, 9]], np.int32)
     images, same = store.gather(index, boxes)
     np.testing.assert_array_equal(images, expected[index])
     np.testing.assert_array_equal(same, boxes)

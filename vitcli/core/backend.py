@@ -108,6 +108,12 @@ class Backend(Protocol):
         """Returns a model in training that starts from `state`; `images` is the whole training set, if in memory."""
         ...
 
+    def augmented(
+        self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None
+    ) -> NDArray[Any]:
+        """Returns the model inputs (B, C, S, S) that training sees of stored uint8 images (B, S0, S0, C)."""
+        ...
+
 
 class StateDicts(Protocol):
     """What PyTorch's engine alone can do: files of pickled tensors, read without running code."""

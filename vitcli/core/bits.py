@@ -41,6 +41,12 @@ class Purpose(IntEnum):
     PERTURB = 9
     PARTNER = 10
     SHOW = 11
+    VERTICAL_FLIP = 20
+    COLOR = 21
+    POLICY = 22
+    ERASE = 23
+    GRAY = 24
+    BLUR = 25
 
 
 class Place(IntEnum):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from vitcli.core.initial import InitSpec
+from vitcli.core.pixels import FARTHEST
 from vitcli.core.record import Floats, Pair, Record, Texts
 from vitcli.core.spec import Count, ModelSpec, Rate
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "multistep"]
+Border = Literal["constant", "edge", "reflect"]
+Chance = Annotated[float, Field(ge=0.0, le=1.0)]
+Width = Annotated[float, Field(ge=0.0, le=8.0)]
 
 
 def _fraction_or_test(value: Any) -> Any:
@@ -59,7 +64,12 @@ class DataSpec(Record):
 
 
 class AugmentSpec(Record):
-    """What training does to an image, executed on the device inside the step."""
+    """What training does to an image, executed on the device inside the step.
+
+    The order: crop, flips, policy, color (brightness, contrast, saturation, hue, sharpness), grayscale, blur,
+    affine map; normalisation; erasing, mixing. What comes between the flips and the normalisation works on
+    levels of 8 bits, as Pillow does, in integers: both engines see the same pixels.
+    """
 
     # resized: a random box resized to image_size (Szegedy et al. 2015, arXiv:1409.4842);
     # padded: a random square of image_size out of the image padded with black (He et al. 2016, section 4.2).
@@ -68,15 +78,45 @@ class AugmentSpec(Record):
     crop_ratio: Pair = (0.75, 4 / 3)
     # Pixels on each side.
     crop_padding: Count = 4
-    # Probability of a horizontal flip.
-    flip: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    # Uniform in +-: degrees, relative size, part of the image side.
+    # Probabilities: left and right exchanged, top and bottom exchanged.
+    flip: Chance = 0.0
+    vertical_flip: Chance = 0.0
+    # trivial: TrivialAugment Wide (Mueller & Hutter 2021, arXiv:2103.10158); rand: RandAugment (Cubuk et al. 2019,
+    # arXiv:1909.13719); three: grayscale, solarize or blur (3-Augment, Touvron et al. 2022, arXiv:2204.07118).
+    policy: Literal["none", "trivial", "rand", "three"] = "none"
+    # Of rand: operations one after another, and their strength from 0 to 30.
+    policy_ops: Count = 2
+    policy_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    # jitter: factors uniform in 1 +- width (torchvision's ColorJitter; hue in turns); linear: one step
+    # x (1 + c) + 255 b, c and b uniform in +- contrast and brightness (albumentations' RandomBrightnessContrast).
+    color: Literal["jitter", "linear"] = "jitter"
+    color_probability: Chance = 1.0
+    brightness: Width = 0.0
+    contrast: Width = 0.0
+    saturation: Width = 0.0
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    sharpness: Width = 0.0
+    # Probabilities; the deviation of the blur is uniform in `blur_sigma`, in pixels.
+    grayscale: Chance = 0.0
+    blur: Chance = 0.0
+    blur_sigma: Pair = (0.1, 2.0)
+    # Uniform in +-: degrees, relative size, part of the image side, degrees along x and along y.
+    affine_probability: Chance = 1.0
     rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
     scale: Rate = 0.0
-    shift: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    shift: Chance = 0.0
+    shear: Annotated[float, Field(ge=0.0, lt=90.0)] = 0.0
+    # What an affine map (or a policy's) sees outside the image: black, the nearest pixel, or the image
+    # mirrored at its last pixel.
+    border: Border = "constant"
+    # Probability that a random box is set to the mean color (Zhong et al. 2017, arXiv:1708.04896).
+    erase: Chance = 0.0
     # Parameters of Beta(a, a); 0 is off; both on: each batch takes one or the other.
     mixup: Annotated[float, Field(ge=0.0)] = 0.0
     cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+    # Times that an image stands in an epoch, one after another, each augmented in its own way; the epoch keeps
+    # its length, so it sees fewer images (repeated augmentation, Hoffer et al. 2020, arXiv:1901.09335).
+    repeats: Count = 1
 
     @model_validator(mode="after")
     def _possible(self) -> AugmentSpec:
@@ -86,12 +126,33 @@ class AugmentSpec(Record):
         low, high = self.crop_ratio
         if not 0 < low <= high:
             raise ValueError(f"crop_ratio={[low, high]} must be a positive range, low first")
+        low, high = self.blur_sigma
+        if not 0 < low <= high <= 8:
+            raise ValueError(f"blur_sigma={[low, high]} must be a range within 0 and 8 pixels, low first")
+        if self.color == "linear":
+            for key in ("saturation", "hue", "sharpness"):
+                if value := getattr(self, key):
+                    raise ValueError(
+                        f"{key}={value} needs color='jitter'; 'linear' is brightness and contrast"
+                    )
         return self
 
     @property
     def affine(self) -> bool:
-        """Whether images are rotated, scaled or shifted."""
-        return bool(self.rotate or self.scale or self.shift)
+        """Whether images are rotated, scaled, shifted or sheared."""
+        return bool(self.rotate or self.scale or self.shift or self.shear)
+
+    @property
+    def reach(self) -> float:
+        """How far from the corner an affine map looks at most, in image sides."""
+        slope = math.tan(math.radians(self.shear))
+        stretch = math.sqrt(2) * (1 + slope + slope**2) / (1 - self.scale)
+        return 0.5 + stretch * (0.5 + self.shift)
+
+    @property
+    def colors(self) -> bool:
+        """Whether brightness, contrast, saturation, hue or sharpness changes."""
+        return bool(self.brightness or self.contrast or self.saturation or self.hue or self.sharpness)
 
     @property
     def mixes(self) -> bool:
@@ -200,6 +261,11 @@ class Recipe(Record):
         if self.augment.crop != "resized" and self.data.cache == "ragged":
             raise ValueError(
                 f"data.cache='ragged' is for augment.crop='resized', not {self.augment.crop!r}; use data.cache='square'"
+            )
+        if self.augment.affine and self.augment.reach * self.model.image_size >= FARTHEST:
+            raise ValueError(
+                f"augment.scale={self.augment.scale} and augment.shear={self.augment.shear} look up to "
+                f"{self.augment.reach:.0f} image sides away; {FARTHEST} pixels is the limit: lower one of them"
             )
         return self
 

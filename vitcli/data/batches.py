@@ -22,6 +22,9 @@ def training_batches(
 ) -> Iterator[tuple[int, Batch]]:
     """Yields (step, batch) for a whole run; each epoch goes through the images in an order of its own.
 
+    With `augment.repeats` each image stands so many times in a row, its copies have plans of their own, and an
+    epoch of the same length goes through the first part of the order.
+
     Args:
         store: the training images.
         labels: of the training images.
@@ -36,8 +39,9 @@ def training_batches(
             if step == length.steps:
                 return
             start = batch * recipe.train.batch_size
-            index = order[start : start + recipe.train.batch_size]
-            yield step, _batch(store, labels, recipe, index, epoch=epoch, step=step, resident=resident)
+            place = np.arange(start, min(start + recipe.train.batch_size, len(store)))
+            sample = order[place // recipe.augment.repeats] + len(store) * (place % recipe.augment.repeats)
+            yield step, _batch(store, labels, recipe, sample, epoch=epoch, step=step, resident=resident)
 
 
 def evaluation_batches(store: Store, size: int) -> Iterator[tuple[Pixels, int]]:
@@ -57,14 +61,15 @@ def _batch(
     store: Store,
     labels: NDArray[np.int32],
     recipe: Recipe,
-    index: NDArray[np.int64],
+    sample: NDArray[np.int64],
     *,
     epoch: int,
     step: int,
     resident: bool,
 ) -> Batch:
     augment, seed, side = recipe.augment, recipe.train.seed, recipe.model.image_size
-    plan = draw_plan(augment, seed=seed, epoch=epoch, index=index, sizes=store.sizes(index), side=side)
+    index = sample % len(store)  # numbers beyond the set are further copies of its images
+    plan = draw_plan(augment, seed=seed, epoch=epoch, index=sample, sizes=store.sizes(index), side=side)
     images = None
     if not resident:
         images, boxes = store.gather(index, plan.get("box"))

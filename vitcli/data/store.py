@@ -32,7 +32,7 @@ from vitcli.data.decode import Geometry, Pixels, decode_short_side, decode_squar
 _VERSION = 1
 # Images per core that are decoded ahead of the one that is written.
 _AHEAD = 8
-Boxes = NDArray[np.float32]
+Boxes = NDArray[np.int32]
 Index = NDArray[np.int64]
 
 
@@ -115,7 +115,7 @@ class RaggedStore:
         if boxes is None:
             raise ValueError("a ragged store is gathered by boxes")
         out = np.zeros((len(index), self._canvas, self._canvas, self._shapes[0, 2]), np.uint8)
-        for row, (i, box) in enumerate(zip(index, boxes.astype(int), strict=True)):
+        for row, (i, box) in enumerate(zip(index, boxes, strict=True)):
             top, left, height, width = box
             out[row, :height, :width] = self._image(i)[top : top + height, left : left + width]
         moved = boxes.copy()
