@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tests.peers.test_origins import published
 from vitcli.data.digits import digits
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -21,10 +23,12 @@ SHORT = ["train.epochs=1", "model.depth=1"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the digit that the README predicts."""
+    """A folder with the digit that the README predicts, and the write-up's weights that it converts."""
     folder = tmp_path_factory.mktemp("readme")
     image = np.asarray(digits().parts["test"].images[0])[..., 0]
     Image.fromarray(image).save(folder / "digit.png")
+    weights = {name: torch.tensor(value) for name, value in published("origin-jax").items()}
+    torch.save(weights, folder / "vit.pth")
     return folder
 
 

@@ -12,6 +12,7 @@ import typer
 
 import vitcli
 from vitcli.commands import (
+    augment,
     backends,
     convert,
     datasets,
@@ -37,6 +38,7 @@ for command in (
     train.train,
     evaluate.evaluate,
     predict.predict,
+    augment.augment,
     report.report,
     summary.summary,
     parity.parity,

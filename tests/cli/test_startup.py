@@ -20,6 +20,7 @@ COMMANDS = (
     ("evaluate",),
     ("predict",),
     ("report",),
+    ("augment",),
     ("summary",),
     ("parity",),
     ("backends",),

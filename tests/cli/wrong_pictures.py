@@ -34,6 +34,13 @@ PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "show onto a photo by default": ("datasets show photo", ("photo.png exists", "another name")),
     "show a broken image": ("datasets show cut", ("cut/a/1.jpg",)),
     "show with an unknown key": ("datasets show five data.colour=red", ("'data.colour'",)),
+    "augment an image that is not there": ("augment none.png", ("no image at none.png",)),
+    "augment a set that is not there": ("augment nothing", ("'nothing'", "digits, cifar10")),
+    "augment a broken image": ("augment cut", ("cut/a/1.jpg",)),
+    "augment under no recipe": ("augment five --recipe fodler", ("'fodler'", "'folder'")),
+    "augment as SVG": ("augment five -o new.svg", ("new.svg", ".png")),
+    "augment with an unknown key": ("augment five augment.flop=1", ("'augment.flop'", "'augment.flip'")),
+    "augment onto a photo": ("augment five -o five/a/0.png", ("five/a/0.png exists",)),
     "show two sets": ("datasets show five other", ("'other'", "key=value")),
 }
 

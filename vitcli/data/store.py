@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vitcli.core.errors import DataError, VitError
 from vitcli.core.recipe import Recipe
-from vitcli.core.reporter import Reporter
+from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, Pixels, decode_short_side, decode_square
 
@@ -167,6 +167,21 @@ def open_store(
     return SquareStore(np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False))
 
 
+def few_images(examples: Examples, recipe: Recipe) -> Store:
+    """Returns a few training images as a run would see them, decoded now and kept in memory alone.
+
+    Raises:
+        DataError: as `open_store`.
+    """
+    if isinstance(examples.images, np.ndarray) or recipe.data.cache != "ragged":
+        uncached = recipe.data.model_copy(update={"cache": "none"})
+        return open_store(examples, recipe.model_copy(update={"data": uncached}), Silent(), "", training=True)
+    channels = recipe.model.in_channels
+    images = [decode_short_side(path, recipe.cache_size, channels) for path in examples.images]
+    shapes = np.array([image.shape for image in images], np.int64)
+    return RaggedStore(np.concatenate([image.ravel() for image in images]), shapes, _canvas(recipe))
+
+
 def cache_root() -> Path:
     """Returns the folder of caches: $VIT_CACHE, else $XDG_CACHE_HOME/vit, else ~/.cache/vit."""
     if given := os.environ.get("VIT_CACHE"):
@@ -253,10 +268,13 @@ def _open_ragged(folder: Path, count: int, recipe: Recipe) -> RaggedStore:
             f"the pixel cache {folder} is damaged: it has {len(packed):,} bytes, where {count:,} images "
             f"listed as {len(shapes):,} make {expected:,}; remove that folder, and it will be made anew"
         )
+    return RaggedStore(packed, shapes, _canvas(recipe))
+
+
+def _canvas(recipe: Recipe) -> int:
+    """Returns the longest side of a box: of one whose short side rounds to `cache_size`."""
     low, high = recipe.augment.crop_ratio
-    # Of a box whose short side rounds to `cache_size`, the long side is at most this.
-    canvas = math.ceil((recipe.cache_size + 0.5) * max(high, 1 / low) + 0.5)
-    return RaggedStore(packed, shapes, canvas)
+    return math.ceil((recipe.cache_size + 0.5) * max(high, 1 / low) + 0.5)
 
 
 def _decode_all(
