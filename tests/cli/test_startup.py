@@ -13,7 +13,7 @@ import vitcli
 from tests.cli.inputs import recipe_file, weights_file
 from tests.cli.running import ENGINES, TINY, child, environment
 
-ARRAYS = ENGINES | {"numpy", "PIL", "safetensors", "matplotlib"}
+ARRAYS = ENGINES | {"numpy", "PIL", "safetensors", "matplotlib", "httpx", "pyarrow", "datasets", "scipy"}
 COMMANDS = (
     (),
     ("train",),
