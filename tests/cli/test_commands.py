@@ -75,8 +75,8 @@ def test_run_folder(trained: Trained) -> None:
     assert recipe["model"]["mlp_dim"] == 32
     assert recipe["train"]["epochs"] == 1
     records = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
-    assert [record["event"] for record in records] == ["step"] * 20 + ["epoch", "finished"]
-    steps, epoch, finished = records[:20], records[20], records[21]
+    assert [record["event"] for record in records] == ["data"] * 2 + ["step"] * 20 + ["epoch", "finished"]
+    steps, epoch, finished = records[2:22], records[20], records[21]
     assert all(set(step) == {"event", "step", "lr", "loss", "gradient_norm"} for step in steps)
     assert [step["step"] for step in steps] == list(range(20))
     # A warm-up of 2 epochs rises linearly to lr at its 40th step; a fresh model guesses among 10 classes.
@@ -107,7 +107,7 @@ def test_weights_kept_by_the_running_loss_are_those_after_their_window(backend: 
     said = here(*common, "--name", "kept", *wanted)
     assert said.code == 0, said.err
     records = [json.loads(line) for line in (tmp_path / "kept" / "metrics.jsonl").read_text().splitlines()]
-    before, steps, after, finished = records[0], records[1:21], records[21], records[22]
+    before, steps, after, finished = records[2], records[3:23], records[23], records[24]
     # Ten classes, and weights that know nothing of them.
     assert {key: before[key] for key in before if key != "validation"} == {"event": "epoch", "epoch": 0}
     assert before["validation"]["loss"] == pytest.approx(math.log(10), abs=0.1)

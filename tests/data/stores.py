@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitcli.core.recipe import Recipe
-from vitcli.core.reporter import Silent
-from vitcli.data.dataset import Examples
-from vitcli.data.store import RaggedStore, Store, open_store
+from vitcli.core.reporter import Reporter, Silent
+from vitcli.data.dataset import Dataset, Examples
+from vitcli.data.decode import Geometry, decode
+from vitcli.data.parts import Part, open_parts
+from vitcli.data.store import Store
 
 # (height, width) of the pictures: none is square, none is of the size asked for.
 SIZES = [(33, 23), (23, 41), (29, 31), (50, 19)]
@@ -36,15 +38,26 @@ def recipe(*, channels: int = 3, augment: dict[str, Any] | None = None, **data: 
     return Recipe.model_validate(sections)
 
 
-def opened(examples: Examples, **options: Any) -> Store:
+def opened(examples: Examples, reporter: Reporter | None = None, **options: Any) -> Store:
+    """The store of examples, as the training part of a set that has no other."""
+    return part(examples, reporter, **options).store
+
+
+def part(examples: Examples, reporter: Reporter | None = None, **options: Any) -> Part:
     training = options.pop("training", options.get("cache") == "ragged")
-    return open_store(examples, recipe(**options), Silent(), "decoding", training=training)
+    made = recipe(**options)
+    dataset = Dataset(name="set", classes=tuple("abcd"), parts={"train": examples})
+    return open_parts(dataset, made, reporter or Silent(), ("train",), training=training)["train"]
+
+
+def short_side(path: Any, size: int, channels: int) -> NDArray[np.uint8]:
+    return decode(Path(str(path)), Geometry(fit="aspect", size=size, channels=channels))
 
 
 def every(store: Store) -> NDArray[np.uint8]:
     """All images; of ragged ones the upper left corner that all of them have."""
     index = np.arange(len(store))
-    if not isinstance(store, RaggedStore):
+    if (store.sizes(index) == store.sizes(index)[0, 0]).all():
         return store.gather(index, None)[0]
     corner = np.tile(np.array([0, 0, 15, 15], np.int32), (len(store), 1))
     return store.gather(index, corner)[0][:, :15, :15]

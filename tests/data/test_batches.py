@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vitcli.core.backend import Batch
 from vitcli.core.recipe import Recipe
 from vitcli.core.schedule import length
-from vitcli.data.batches import evaluation_batches, training_batches
+from vitcli.data.batches import TrainingBatches, evaluation_batches
 from vitcli.data.store import RaggedStore, SquareStore
 
 COUNT = 10
@@ -41,9 +41,9 @@ def batches(
     train: dict[str, Any], augment: dict[str, Any] | None = None, *, resident: bool = False
 ) -> list[Batch]:
     made = recipe(train, augment)
-    found = list(training_batches(store(), LABELS, made, length(made.train, COUNT), resident=resident))
-    assert [step for step, _ in found] == list(range(len(found)))
-    return [batch for _, batch in found]
+    span = length(made.train, COUNT)
+    make = TrainingBatches(store(), LABELS, made, span, resident=resident)
+    return [make(step) for step in range(span.steps)]
 
 
 def real(*found: Batch) -> list[int]:
@@ -163,7 +163,8 @@ def test_boxes_of_a_ragged_store_are_those_inside_what_was_gathered() -> None:
     pixels = np.arange(int(shapes.prod(1).sum()), dtype=np.uint64).astype(np.uint8)
     ragged = RaggedStore(pixels, shapes, 21)
     made = recipe({"epochs": 1}, {"crop": "resized"})
-    for _, batch in training_batches(ragged, LABELS, made, length(made.train, COUNT)):
+    span = length(made.train, COUNT)
+    for batch in map(TrainingBatches(ragged, LABELS, made, span), range(span.steps)):
         assert batch.images is not None
         assert batch.images.shape == (4, 21, 21, 3)
         assert (batch.plan["box"][:, :2] == 0).all()

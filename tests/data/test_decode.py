@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.data.stores import short_side
 from vitcli.core.errors import DataError
-from vitcli.data.decode import MAX_PIXELS, Geometry, decode_short_side, decode_square, decode_within
+from vitcli.data.decode import MAX_PIXELS, Geometry, decode, decode_within
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -28,7 +29,7 @@ def plain(path: Path, channels: int = 3) -> NDArray[np.uint8]:
     """The file's pixels as they are: squares that are already of the size asked for are not resampled."""
     with Image.open(path) as image:
         size = min(image.size)
-    return decode_short_side(path, size, channels)
+    return short_side(path, size, channels)
 
 
 def test_pixels_are_those_that_were_saved(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, suffix: st
     np.testing.assert_array_equal(plain(tmp_path / f"a.{suffix}"), upright)
     size = Geometry(fit="squash", size=9, channels=3)
     expected = np.asarray(Image.fromarray(upright).resize((9, 9), BILINEAR))
-    np.testing.assert_array_equal(decode_square(tmp_path / f"a.{suffix}", size), expected)
+    np.testing.assert_array_equal(decode(tmp_path / f"a.{suffix}", size), expected)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_the_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
 def test_squash_resizes_both_sides(tmp_path: Path, height: int, width: int) -> None:
     image = Image.fromarray(noise(height, width))
     image.save(tmp_path / "a.png")
-    found = decode_square(tmp_path / "a.png", Geometry(fit="squash", size=15, channels=3))
+    found = decode(tmp_path / "a.png", Geometry(fit="squash", size=15, channels=3))
     np.testing.assert_array_equal(found, np.asarray(image.resize((15, 15), BILINEAR)))
 
 
@@ -164,7 +165,7 @@ def test_crop_resizes_the_largest_square_in_the_middle(
 ) -> None:
     image = Image.fromarray(noise(height, width))
     image.save(tmp_path / "a.png")
-    found = decode_square(tmp_path / "a.png", Geometry(fit="crop", size=15, channels=3))
+    found = decode(tmp_path / "a.png", Geometry(fit="crop", size=15, channels=3))
     np.testing.assert_array_equal(found, np.asarray(image.resize((15, 15), BILINEAR, box=box)))
 
 
@@ -176,14 +177,14 @@ def test_the_short_side_is_resized_with_the_aspect_kept(
 ) -> None:
     image = Image.fromarray(noise(height, width))
     image.save(tmp_path / "a.png")
-    found = decode_short_side(tmp_path / "a.png", 15, 3)
+    found = short_side(tmp_path / "a.png", 15, 3)
     np.testing.assert_array_equal(found, np.asarray(image.resize(shape[::-1], BILINEAR)))
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop"])
 def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path, fit: Any) -> None:
     Image.fromarray(noise(15, 15)).save(tmp_path / "a.png")
-    found = decode_square(tmp_path / "a.png", Geometry(fit=fit, size=15, channels=3))
+    found = decode(tmp_path / "a.png", Geometry(fit=fit, size=15, channels=3))
     np.testing.assert_array_equal(found, noise(15, 15))
 
 
@@ -205,14 +206,14 @@ def test_images_of_one_pixel_and_thin_strips_are_read(tmp_path: Path) -> None:
     Image.new("RGB", (1, 30_000), (10, 20, 30)).save(tmp_path / "strip.png")
     for name in ("dot.png", "strip.png"):
         for fit in ("squash", "crop"):
-            found = decode_square(tmp_path / name, Geometry(fit=fit, size=5, channels=3))
+            found = decode(tmp_path / name, Geometry(fit=fit, size=5, channels=3))
             assert (found == [10, 20, 30]).all()
 
 
 def test_a_strip_that_would_grow_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     Image.new("L", (30_000, 1)).save(tmp_path / "strip.png")
     with pytest.raises(DataError, match="resized to 1680000 x 56 it has over 89,478,485 pixels"):
-        decode_short_side(tmp_path / "strip.png", 56, 1)
+        short_side(tmp_path / "strip.png", 56, 1)
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_a_file_that_was_cut_is_refused(
 
 
 def decoded(path: Path) -> NDArray[np.uint8]:
-    return decode_square(path, Geometry(fit="crop", size=5, channels=3))
+    return decode(path, Geometry(fit="crop", size=5, channels=3))
 
 
 def test_a_jpeg_header_alone_is_no_image(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -282,7 +283,7 @@ def test_what_is_no_image_is_told_by_its_beginning(tmp_path: Path, raw: bytes, m
 def test_an_absent_file_and_a_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read image .*a.jpg: No such file"):
         decoded(tmp_path / "a.jpg")
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="a folder, not a file"):
         decoded(tmp_path)
 
 
@@ -320,7 +321,7 @@ def test_pillows_warnings_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_header(9460, 9460))
     code = (
         "import pathlib, sys; from vitcli.data.decode import *\n"
-        "try: decode_short_side(pathlib.Path(sys.argv[1]), 5, 3)\n"
+        "try: decode_within(pathlib.Path(sys.argv[1]), 5)\n"
         "except DataError as error: print(error)"
     )
     command = [sys.executable, "-W", "default", "-c", code, str(tmp_path / "a.png")]

@@ -11,18 +11,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.data.stores import every, opened, recipe
+from tests.data.stores import every, opened, recipe, short_side
 from vitcli.core.errors import VitError
-from vitcli.core.reporter import Silent
 from vitcli.data.augment import draw_plan
 from vitcli.data.dataset import Examples
-from vitcli.data.decode import decode_short_side, decode_square
-from vitcli.data.store import cache_root, geometry, open_store
+from vitcli.data.decode import decode
+from vitcli.data.parts import geometry
+from vitcli.data.places import cache_root
 from vitcli.weights.header import Card
 
 
 def short_sides(examples: Examples) -> list[NDArray[np.uint8]]:
-    return [decode_short_side(Path(str(path)), 15, 3) for path in examples.images]
+    return [short_side(path, 15, 3) for path in examples.images]
 
 
 def test_a_ragged_store_knows_each_images_size(examples: Examples) -> None:
@@ -51,7 +51,7 @@ def test_ragged_crops_keep_the_aspect_whatever_evaluation_does(examples: Example
     fitted = Card.of(recipe(**squashing), tuple("abcd")).preprocess
     assert (fitted.fit, fitted.size) == ("squash", 15)
     shape = geometry(recipe(**squashing), training=False)
-    predicted = [decode_square(Path(str(path)), shape) for path in examples.images]
+    predicted = [decode(Path(str(path)), shape) for path in examples.images]
     np.testing.assert_array_equal(every(evaluated), np.stack(predicted))
     assert (every(evaluated) != every(opened(examples, fit="crop"))).any(axis=(1, 2, 3)).all()
 
@@ -69,7 +69,7 @@ def test_ragged_bytes_are_those_of_all_images_in_order(examples: Examples, chann
     many = Examples(images=[examples.images[i] for i in order], labels=np.zeros(45, np.int32))
     opened(many, cache="ragged", channels=channels)
     (folder,) = cache_root().iterdir()
-    images = [decode_short_side(Path(str(path)), 15, channels) for path in many.images]
+    images = [short_side(path, 15, channels) for path in many.images]
     assert (folder / "pixels.bin").read_bytes() == b"".join(image.tobytes() for image in images)
     np.testing.assert_array_equal(np.load(folder / "shapes.npy"), [image.shape for image in images])
 
@@ -131,8 +131,8 @@ def test_the_canvas_holds_every_box_that_is_drawn(
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     augment = {"crop": "resized", "crop_scale": scale, "crop_ratio": ratio}
     made = recipe(augment=augment, cache="ragged", cache_size=15)
-    store = open_store(
-        Examples(images=paths, labels=np.zeros(3, np.int32)), made, Silent(), "decoding", training=True
+    store = opened(
+        Examples(images=paths, labels=np.zeros(3, np.int32)), augment=augment, cache="ragged", cache_size=15
     )
     index, drawn = np.repeat(np.arange(3), 400), np.arange(1200)
     boxes = draw_plan(made.augment, seed=0, epoch=0, index=drawn, sizes=store.sizes(index), side=15)["box"]

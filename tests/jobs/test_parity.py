@@ -8,7 +8,7 @@ import pytest
 from vitcli.core import registry
 from vitcli.core.backend import StepInput
 from vitcli.core.schedule import learning_rate, length
-from vitcli.data.batches import training_batches
+from vitcli.data.batches import TrainingBatches
 from vitcli.data.store import SquareStore
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.parity import ParityResult, ParityStep, parity
@@ -64,7 +64,7 @@ def test_bfloat16_first_steps_are_near() -> None:
     examples = dataset.parts["train"]
     store, span = SquareStore(np.asarray(examples.images)), length(recipe.train, len(examples))
     state = {f"param.{name}": value for name, value in initial_weights(recipe.model, 0).items()}
-    _, batch = next(training_batches(store, examples.labels, recipe, span))
+    batch = TrainingBatches(store, examples.labels, recipe, span)(0)
     at = StepInput(step=0, lr=learning_rate(recipe.train, span, 0), ema_decay=0.0)
     losses = [
         registry.load(name).trainer(recipe, state, device="cpu", images=None).step(batch, at).read()["loss"]

@@ -21,6 +21,7 @@ def evaluate(
     backend: options.Backend = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    skip_bad: options.SkipBad = None,
     confusion: Annotated[
         Path | None,
         typer.Option("--confusion", metavar="FILE.png", help="Draw which class was taken for which."),
@@ -51,6 +52,7 @@ def evaluate(
         backend=backend,
         device=device,
         precision=precision.value if precision else "float32",
+        skip_bad=skip_bad,
         reporter=render.ConsoleReporter(),
     )
     found = result.evaluation

@@ -38,6 +38,10 @@ Data = Annotated[
         metavar="NAME|DIR|CSV",
     ),
 ]
+SkipBad = Annotated[
+    str | None,
+    typer.Option("--skip-bad", metavar="N|N%", help="Leave out up to so many images that cannot be read."),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds run folders.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 

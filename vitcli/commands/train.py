@@ -23,6 +23,7 @@ def train(
     runs: options.Runs = Path("runs"),
     device: options.Device = None,
     precision: options.Precision = None,
+    skip_bad: options.SkipBad = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a recipe into a run folder, with its curves as a picture; without arguments: the digits, offline.
@@ -35,6 +36,7 @@ def train(
     from vitcli.jobs.train import train as job
 
     recipe, overrides = options.split_overrides(request)
+    overrides += [] if skip_bad is None else [f"data.skip_bad={skip_bad}"]
     reporter = render.ConsoleReporter()
     try:
         result = job(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -28,6 +29,14 @@ def _fraction_or_test(value: Any) -> Any:
     raise PydanticCustomError("validation", 'Input should be a number above 0 and below 1, or "test"')
 
 
+def _number_or_percent(value: Any) -> Any:
+    # A whole number may come without quotes.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(r"[0-9]+|(100|[0-9]{1,2}(\.[0-9]+)?)%", text):
+        return text
+    raise PydanticCustomError("number_or_percent", 'Input should be a number of images, or a part as in "1%"')
+
+
 class DataSpec(Record):
     """Where images come from and how a file becomes a square of pixels."""
 
@@ -38,6 +47,16 @@ class DataSpec(Record):
     # square: fitted to `cache_size` once; none: fitted each time; ragged: for training's random crops the aspect
     # is kept, short side `cache_size`, and only evaluation and prediction see fitted images.
     cache: Literal["square", "ragged", "none"] = "square"
+    # Gigabytes of decoded pixels above which a part is not cached, but decoded each time; none: no limit.
+    cache_budget: Annotated[float, Field(ge=0.0)] | None = None
+    # Threads that decode and gather batches ahead of the training step; 0: the step waits; none: one, and all cores
+    # where images are decoded each time. What a batch holds does not depend on it.
+    threads: Annotated[int, Field(ge=0, le=256)] | None = None
+    # exact: the pixels that Pillow decodes; fast: JPEG files of at least four times the wanted size are decoded at
+    # 1/2, 1/4 or 1/8 first.
+    decoder: Literal["exact", "fast"] = "exact"
+    # How many unreadable images are left out instead of ending the run: a number, or a part as in "1%".
+    skip_bad: Annotated[str, BeforeValidator(_number_or_percent)] = "0"
     # Pixels; none: 1.15 x image_size where resized crops are drawn, else image_size.
     cache_size: Count | None = None
     # Pixels to which evaluation and prediction fit an image before its middle is cut out; none:
@@ -55,6 +74,17 @@ class DataSpec(Record):
     image_folder: str | None = None
     # A JSON file of label -> class name: as given, or else beside the CSV.
     label_names: str | None = None
+
+    @property
+    def loaders(self) -> int:
+        """Threads that make batches ahead."""
+        return 1 if self.threads is None else self.threads
+
+    def allowed_bad(self, count: int) -> int:
+        """Returns how many of `count` images may be unreadable (`skip_bad`)."""
+        if self.skip_bad.endswith("%"):
+            return math.floor(float(self.skip_bad[:-1]) / 100 * count)
+        return int(self.skip_bad)
 
     @model_validator(mode="after")
     def _possible(self) -> DataSpec:

@@ -1,10 +1,13 @@
-"""An image file becomes a square of uint8 pixels: one function for training, evaluation and prediction."""
+"""An image file becomes uint8 pixels: one function for training, evaluation and prediction."""
 
 from __future__ import annotations
 
-import math
+import hashlib
+import io
+import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +20,22 @@ from vitcli.core.errors import DataError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 89_478_485
+MAX_BYTES = 1 << 30
 Pixels = NDArray[np.uint8]
+Item = Path | Pixels
+Items = Sequence[Path] | Pixels
+Remark = Literal["format", "frames", "tiny"]
+# Phones write JPEG files with a second picture behind the first; Pillow calls them MPO.
+_SUFFIXES = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg"),
+    "MPO": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+_ORIENTATION = 0x0112
 # Broken ICC profiles and EXIF blocks do not change pixels. Once for all: warnings.catch_warnings around each
 # image would leave every warning of the program switched off, since images are decoded by threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -25,62 +43,150 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How an image is brought to `size` x `size` pixels of `channels` channels.
+    """How an image is brought to size, by Pillow's antialiased bilinear resampling; it happens once, here.
 
-    squash resizes both sides; crop resizes the largest square in the middle. Resampling is bilinear and
-    antialiased (Pillow's BILINEAR); it happens once, here.
+    Attributes:
+        fit: squash resizes both sides to `size`; crop resizes the largest square in the middle; aspect resizes
+            the short side to `size` and keeps the shape.
+        size: pixels.
+        channels: 1 (grey) or 3 (RGB).
+        fast: JPEG files are decoded at 1/2, 1/4 or 1/8 of their size as long as twice `size` remains (libjpeg's
+            scaled inverse transform): other pixels by some tenths of a level, in a fraction of the time.
     """
 
-    fit: Literal["squash", "crop"]
+    fit: Literal["squash", "crop", "aspect"]
     size: int
     channels: int
+    fast: bool = False
 
 
-def decode_square(path: Path, geometry: Geometry) -> Pixels:
-    """Returns the file's image as uint8 (S, S, C).
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was noticed about an image.
+
+    Attributes:
+        sides: height and width, upright, before any resizing.
+        digest: 64 bits of the BLAKE2b hash of its file.
+        remarks: format: the content has another format than the name says; frames: it has several, of which
+            the first is read; tiny: a side of one pixel.
+    """
+
+    sides: tuple[int, int]
+    digest: int = 0
+    remarks: tuple[Remark, ...] = ()
+
+
+def decode(item: Item, geometry: Geometry) -> Pixels:
+    """Returns an image, a file or pixels (H, W, C), as uint8 (h, w, C).
 
     Raises:
         DataError: the file is missing, empty, truncated, too large or not an image.
     """
-    return _decoded(path, lambda image: _fit(image, geometry))
+    return examine(item, geometry)[0]
 
 
-def decode_short_side(path: Path, size: int, channels: int) -> Pixels:
-    """Returns the file's image as uint8 (h, w, C) with its short side resized to `size`, aspect kept.
+def examine(item: Item, geometry: Geometry) -> tuple[Pixels, Seen]:
+    """Returns an image as `decode` does, and what was noticed about it.
 
     Raises:
-        DataError: as `decode_square`.
+        DataError: as `decode`.
     """
-    return _decoded(path, lambda image: _resize_short(_flat(image, channels), size))
+    if not isinstance(item, Path):
+        return _array(_fit(_of_pixels(item), geometry)), Seen((item.shape[0], item.shape[1]))
+    with _opened(item) as (image, seen):
+        if geometry.fast:
+            image.draft(None, (2 * geometry.size, 2 * geometry.size))
+        return _array(_fit(_upright(image), geometry)), seen
+
+
+def look(item: Item, geometry: Geometry) -> Seen:
+    """Returns what there is to notice about an image, read to its end; JPEG without most of the arithmetic.
+
+    Raises:
+        DataError: `decode` would raise it.
+    """
+    if not isinstance(item, Path):
+        return Seen((item.shape[0], item.shape[1]))
+    with _opened(item) as (image, seen):
+        image.draft(None, (1, 1))
+        _flat(image, geometry.channels)
+        if geometry.fit == "aspect":
+            aspect_sides(seen.sides, geometry.size)
+        return seen
 
 
 def decode_within(path: Path, size: int) -> Pixels:
     """Returns the file's image as uint8 RGB (h, w, 3), aspect kept, no side longer than `size`, never enlarged.
 
     Raises:
-        DataError: as `decode_square`.
+        DataError: as `decode`.
     """
-    return _decoded(path, lambda image: _shrink(_flat(image, 3), size))
+    with _opened(path) as (image, _):
+        return _array(_shrink(_flat(_upright(image), 3), size))
 
 
-def _decoded(path: Path, fit: Callable[[Image.Image], Image.Image]) -> Pixels:
+def aspect_sides(sides: tuple[int, int], size: int) -> tuple[int, int]:
+    """Returns the sides of an image whose short one is resized to `size`.
+
+    Raises:
+        ValueError: it would have more than `MAX_PIXELS`.
+    """
+    ratio = size / min(sides)
+    first, second = (max(size, round(side * ratio)) for side in sides)
+    if first * second > MAX_PIXELS:
+        raise ValueError(f"resized to {second} x {first} it has over {MAX_PIXELS:,} pixels")
+    return first, second
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Image.Image, Seen]]:
+    """Opens an image file without decoding it; whatever is wrong with it in the body is a DataError."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
+            raise DataError(f"cannot read image {path}: {_kind(status.st_mode)}, not a file")
+        if status.st_size > MAX_BYTES:
+            raise DataError(
+                f"{path} is too large ({status.st_size:,} bytes); the largest file read has {MAX_BYTES:,}"
+            )
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(_too_large(path, f" ({image.width} x {image.height})"))
-            pixels = np.asarray(fit(ImageOps.exif_transpose(image)))
+            yield image, _seen(path, data, image)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} {_wrong_kind(path)}") from error
+        raise DataError(f"{path} {_wrong_kind(data[:32])}") from error
     except Image.DecompressionBombError as error:
         raise DataError(_too_large(path, "")) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DataError(f"cannot read image {path}: {reason}") from error
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _seen(path: Path, data: bytes, image: Image.Image) -> Seen:
+    width, height = image.size
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    kind = image.format or ""
+    remarks: list[Remark] = []
+    if path.suffix.lower() not in _SUFFIXES[kind]:
+        remarks.append("format")
+    if kind != "MPO" and getattr(image, "is_animated", False):
+        remarks.append("frames")
+    if min(width, height) == 1:
+        remarks.append("tiny")
+    digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    return Seen((width, height) if turned else (height, width), digest, tuple(remarks))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Returns the image turned as its EXIF block says."""
+    ImageOps.exif_transpose(image, in_place=True)  # not in place, it would copy what need not be turned
+    return image
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
     """Returns the image as 8-bit grey or RGB, transparency laid on white, 16-bit greys scaled."""
+    mode = "L" if channels == 1 else "RGB"
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         values = np.asarray(image).astype(np.float64)
         if values.min() < 0 or values.max() > 65535:
@@ -91,43 +197,54 @@ def _flat(image: Image.Image, channels: int) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("L" if channels == 1 else "RGB")
+    image.load()
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _fit(image: Image.Image, geometry: Geometry) -> Image.Image:
     image, size = _flat(image, geometry.channels), geometry.size
-    if image.size == (size, size):
-        return image
+    if geometry.fit == "aspect":
+        height, width = aspect_sides((image.height, image.width), size)
+        return _resized(image, (width, height))
     if geometry.fit == "squash":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return _resized(image, (size, size))
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return _resized(image, (size, size), (left, top, left + side, top + side))
 
 
-def _resize_short(image: Image.Image, size: int) -> Image.Image:
-    ratio = size / min(image.size)
-    sides = [max(size, round(side * ratio)) for side in image.size]
-    if math.prod(sides) > MAX_PIXELS:
-        raise ValueError(f"resized to {sides[0]} x {sides[1]} it has over {MAX_PIXELS:,} pixels")
-    return image.resize((sides[0], sides[1]), Image.Resampling.BILINEAR)
+def _resized(
+    image: Image.Image, sides: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    return image if image.size == sides else image.resize(sides, Image.Resampling.BILINEAR, box=box)
 
 
 def _shrink(image: Image.Image, size: int) -> Image.Image:
     ratio = min(1.0, size / max(image.size))
     width, height = (max(1, round(side * ratio)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return _resized(image, (width, height))
+
+
+def _of_pixels(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _array(image: Image.Image) -> Pixels:
+    pixels: Pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _too_large(path: Path, sides: str) -> str:
     return f"{path} is too large{sides}; the largest image read has {MAX_PIXELS:,} pixels: make it smaller"
 
 
-def _wrong_kind(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(32)
+def _wrong_kind(start: bytes) -> str:
     if not start:
         return "is an empty file"
     if start.lstrip().lower().startswith((b"<", b"{")) or (start.isascii() and start.decode().isprintable()):
         return f"is not an image: it starts with {start[:12].decode('ascii', 'replace')!r}"
     return f"is not a readable image; formats: {', '.join(FORMATS)}"
+
+
+def _kind(mode: int) -> str:
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"

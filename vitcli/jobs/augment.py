@@ -14,9 +14,10 @@ from vitcli.core.errors import DataError
 from vitcli.core.recipe import Recipe
 from vitcli.data.augment import draw_mixing, draw_plan
 from vitcli.data.dataset import Examples, evenly
-from vitcli.data.decode import Geometry, decode_square
+from vitcli.data.decode import Geometry, decode
+from vitcli.data.parts import few_images
 from vitcli.data.sources import SUFFIXES, open_source
-from vitcli.data.store import Store, few_images
+from vitcli.data.store import Store
 from vitcli.jobs.drafts import provisional, recipe_draft
 
 
@@ -106,7 +107,7 @@ def _fitted(examples: Examples, recipe: Recipe) -> NDArray[np.uint8]:
     if isinstance(examples.images, np.ndarray):
         return examples.images
     shape = Geometry(fit=recipe.data.fit, size=recipe.model.image_size, channels=recipe.model.in_channels)
-    return np.stack([decode_square(path, shape) for path in examples.images])
+    return np.stack([decode(path, shape) for path in examples.images])
 
 
 def _planned(

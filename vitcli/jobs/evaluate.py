@@ -13,8 +13,8 @@ from vitcli.core.recipe import DataSpec, Precision, Recipe, TrainSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.batches import evaluation_batches
 from vitcli.data.dataset import SPLITS, Dataset
+from vitcli.data.parts import open_parts
 from vitcli.data.sources import open_source
-from vitcli.data.store import open_store
 from vitcli.jobs.metrics import Evaluation, evaluate_logits
 from vitcli.jobs.model import model_inputs, open_weights
 from vitcli.jobs.runs import recipe_of, weights_of
@@ -41,6 +41,7 @@ def evaluate(
     backend: str | None = None,
     device: str | None = None,
     precision: Precision = "float32",
+    skip_bad: str | None = None,
     reporter: Reporter | None = None,
 ) -> EvaluateResult:
     """Returns loss, accuracy and confusion of a run's (or a file's) weights.
@@ -52,6 +53,7 @@ def evaluate(
         backend: as for `train`.
         device: as for `train`.
         precision: of the forward pass.
+        skip_bad: how many images may be unreadable: a number, or a part as in `1%`; none: as in training.
         reporter: is told what happens.
 
     Raises:
@@ -66,18 +68,22 @@ def evaluate(
     path = weights_of(Path(weights))
     header, card = open_weights(path)
     recipe = _recipe(path, card, data)
+    if skip_bad is not None:
+        recipe = recipe.model_copy(update={"data": _skipping(recipe.data, skip_bad)})
     dataset = open_source(recipe.data, seed=recipe.train.seed)
     _check_classes(card, dataset, path)
-    part = dataset.parts.get(split)
-    if part is None:
+    if split not in dataset.parts:
         raise DataError(f"{dataset.name} has no {split} images; it has {', '.join(dataset.parts)}")
     values = header.read()
-    store = open_store(part, recipe, reporter, f"decoding {split} images")
-    reporter.note(f"{path} on {len(part):,} {split} images of {dataset.name}, {backend}, {precision}")
+    part = open_parts(dataset, recipe, reporter, (split,))[split]
+    without = f" ({len(part.faults)} unreadable ones left out)" if part.faults else ""
+    reporter.note(
+        f"{path} on {len(part):,} {split} images{without} of {dataset.name}, {backend}, {precision}"
+    )
     model = registry.load(backend).load(card.spec, values, device=device, precision=precision)
     logits = []
     with reporter.track("evaluating", len(part), "images") as advance:
-        for images, count in evaluation_batches(store, BATCH):
+        for images, count in evaluation_batches(part.store, BATCH, recipe.data.loaders):
             logits.append(model.logits(model_inputs(images, card))[:count])
             advance(count)
     evaluation = evaluate_logits(np.concatenate(logits), part.labels, dataset.classes)
@@ -100,6 +106,13 @@ def _recipe(path: Path, card: Card, data: str | None) -> Recipe:
     if data is None:
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": data})})
+
+
+def _skipping(data: DataSpec, skip_bad: str) -> DataSpec:
+    try:
+        return DataSpec.model_validate({**data.model_dump(), "skip_bad": skip_bad})
+    except ValueError as error:
+        raise RequestError(f"--skip-bad {skip_bad}: give a number of images, or a part as in 1%") from error
 
 
 def _check_classes(card: Card, dataset: Dataset, path: Path) -> None:

@@ -15,7 +15,7 @@ from vitcli.core.backend import Model as BackendModel
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Precision
 from vitcli.core.spec import ModelSpec
-from vitcli.data.decode import Geometry, decode_square
+from vitcli.data.decode import Geometry, decode
 from vitcli.jobs.metrics import log_softmax
 from vitcli.jobs.runs import weights_of
 from vitcli.weights.file import Weights, read_weights
@@ -86,9 +86,7 @@ class Model:
         Raises:
             DataError: a file cannot be read as an image.
         """
-        return self.predict_images(
-            np.stack([decode_square(Path(path), self.geometry) for path in paths]), top
-        )
+        return self.predict_images(np.stack([decode(Path(path), self.geometry) for path in paths]), top)
 
     def predict_images(self, images: NDArray[np.uint8], top: int) -> list[list[Prediction]]:
         """Returns the `top` most probable classes of each fitted image, uint8 (B, S, S, C)."""

@@ -17,8 +17,8 @@ from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.schedule import ema_decay, learning_rate, length
-from vitcli.data.batches import training_batches
-from vitcli.data.store import open_store
+from vitcli.data.batches import TrainingBatches
+from vitcli.data.parts import open_parts
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.prepare import open_data
 from vitcli.weights.initial import initial_weights, perturbed
@@ -118,8 +118,7 @@ def parity(
             f"train.precision={resolved.train.precision} rounds too much to hold two engines to a tolerance; "
             f"say --precision {' or '.join(TOLERANCES)}"
         )
-    examples = dataset.parts["train"]
-    store = open_store(examples, resolved, reporter, "decoding train images", training=True)
+    part = open_parts(dataset, resolved, reporter, ("train",), training=True)["train"]
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     engines = {name: registry.load(name) for name in PAIR}
     weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
@@ -129,12 +128,12 @@ def parity(
         {name: value.astype(np.float64) for name, value in weights.items()} if _wide(resolved) else weights
     )
     twin = _trainer(engines[PAIR[1]], resolved, perturbed(start, seed, PERTURBATION))
-    span = length(resolved.train, len(examples))
+    span = length(resolved.train, len(part))
+    batches = TrainingBatches(part.store, part.labels, resolved, span)
     made: list[ParityStep] = []
     with reporter.track("comparing", min(steps, span.steps), "steps") as advance:
-        for step, batch in training_batches(store, examples.labels, resolved, span):
-            if step == steps:
-                break
+        for step in range(min(steps, span.steps)):
+            batch = batches(step)
             seen = {name: trainer.inspect(batch, step) for name, trainer in trainers.items()}
             other = twin.inspect(batch, step)
             made.append(_compare(step, seen, other, resolved, batch.weights > 0))

@@ -15,7 +15,7 @@ from vitcli.core import registry
 from vitcli.core.errors import DataError, RequestError
 from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.data.decode import Geometry, decode_square
+from vitcli.data.decode import Geometry, decode
 from vitcli.data.sources import image_files
 from vitcli.jobs.model import Model, Prediction, open_weights
 from vitcli.jobs.runs import newest_finished, weights_of
@@ -99,7 +99,7 @@ def _batches(files: Sequence[Path], size: int) -> Iterator[list[Path]]:
 
 def _attempt(path: Path, geometry: Geometry) -> NDArray[np.uint8] | DataError:
     try:
-        return decode_square(path, geometry)
+        return decode(path, geometry)
     except DataError as error:
         return error
 

@@ -15,15 +15,16 @@ from types import FrameType
 import numpy as np
 
 from vitcli.core import registry
-from vitcli.core.backend import Metrics, StepInput, Trainer
-from vitcli.core.errors import DivergedError, Interrupted, VitError
+from vitcli.core.backend import Batch, Metrics, StepInput, Trainer
+from vitcli.core.errors import DataError, DivergedError, Interrupted, VitError
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Advance, Reporter, Silent
 from vitcli.core.schedule import Length, ema_decay, learning_rate, length
-from vitcli.data.batches import evaluation_batches, training_batches
-from vitcli.data.dataset import Dataset
-from vitcli.data.store import SquareStore, Store, open_store
+from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
+from vitcli.data.dataset import Split
+from vitcli.data.parts import Part, open_parts
+from vitcli.data.store import SquareStore
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
@@ -94,16 +95,11 @@ def train(
     draft = recipe_draft(recipe, overrides, data=data, precision=precision)
     resolved, dataset = open_data(draft)
     path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
-    span = length(resolved.train, len(dataset.parts["train"]))
-    stores = {
-        part: open_store(
-            dataset.parts[part], resolved, reporter, f"decoding {part} images", training=part == "train"
-        )
-        for part in ("train", "validation")
-    }
+    parts = open_parts(dataset, resolved, reporter, ("train", "validation"), training=True)
+    span = length(resolved.train, len(parts["train"]))
     engine = registry.load(backend)
     weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
-    store = stores["train"]
+    store = parts["train"].store
     trainer = engine.trainer(
         resolved,
         {f"param.{name}": value for name, value in weights.items()},
@@ -117,8 +113,14 @@ def train(
     )
     folder = RunFolder(path)
     folder.create(resolved, f"{recipe}, as run on {backend}")
+    for split, part in parts.items():
+        folder.record("data", split=split, images=len(part), skipped=part.faults)
+        if part.faults:
+            reporter.note(
+                f"{len(part.faults)} unreadable {split} images are left out; metrics.jsonl lists them"
+            )
     reporter.note(f"results go to {path}/")
-    loop = _Loop(resolved, dataset, stores, trainer, folder, span, reporter)
+    loop = _Loop(resolved, dataset.classes, parts, trainer, folder, span, reporter)
     try:
         seconds, speed = loop.run()
         folder.record("finished", seconds=seconds, images_per_second=speed, best=loop.best)
@@ -136,14 +138,14 @@ class _Loop:
     def __init__(
         self,
         recipe: Recipe,
-        dataset: Dataset,
-        stores: dict[str, Store],
+        classes: tuple[str, ...],
+        parts: dict[Split, Part],
         trainer: Trainer,
         folder: RunFolder,
         span: Length,
         reporter: Reporter,
     ) -> None:
-        self._recipe, self._dataset, self._stores, self._trainer = recipe, dataset, stores, trainer
+        self._recipe, self._classes, self._parts, self._trainer = recipe, classes, parts, trainer
         self._folder, self._span, self._reporter = folder, span, reporter
         self._keeper = keeper(recipe.train, span.steps)
         self._losses: list[float] = []
@@ -170,12 +172,8 @@ class _Loop:
 
     def _steps(self, stopped: list[int], advance: Advance) -> None:
         train, per_epoch = self._recipe.train, self._span.steps_per_epoch
-        labels = self._dataset.parts["train"].labels
         pending: deque[tuple[StepInput, Metrics]] = deque()
-        batches = training_batches(
-            self._stores["train"], labels, self._recipe, self._span, resident=self._trainer.resident
-        )
-        for step, batch in batches:
+        for step, batch in self._batches():
             at = StepInput(
                 step=step, lr=learning_rate(train, self._span, step), ema_decay=ema_decay(train, step)
             )
@@ -190,6 +188,21 @@ class _Loop:
                 self._stop(step, stopped[0])
             if ends_epoch and (epoch % train.evaluate_every == 0 or last):
                 self._evaluate(epoch, step)
+
+    def _batches(self) -> Iterator[tuple[int, Batch]]:
+        """Yields every step's batch; where an image cannot be had any more, the last weights are written."""
+        part, step = self._parts["train"], -1
+        resident = self._trainer.resident
+        make = TrainingBatches(part.store, part.labels, self._recipe, self._span, resident=resident)
+        batches = ahead(make, range(self._span.steps), self._recipe.data.loaders)
+        try:
+            for step, batch in batches:
+                yield step, batch
+        except DataError as error:
+            self._save(LAST)
+            raise VitError(
+                f"step {step + 1}: {error}; the last weights are in {self._folder.path / LAST}. {self._kept()}"
+            ) from error
 
     def _log(self, at: StepInput, metrics: Metrics, advance: Advance) -> None:
         measured = metrics.read()
@@ -221,10 +234,10 @@ class _Loop:
                 self._save(MODEL)
 
     def _validation(self) -> dict[str, float]:
-        part = self._dataset.parts["validation"]
-        batches = evaluation_batches(self._stores["validation"], EVALUATION_BATCH)
+        part = self._parts["validation"]
+        batches = evaluation_batches(part.store, EVALUATION_BATCH)
         logits = np.concatenate([self._trainer.logits(images)[:count] for images, count in batches])
-        evaluation = evaluate_logits(logits, part.labels, self._dataset.classes)
+        evaluation = evaluate_logits(logits, part.labels, self._classes)
         return {"loss": evaluation.loss, "top1": evaluation.top1}
 
     @contextmanager
@@ -250,9 +263,7 @@ class _Loop:
         state = self._trainer.state()
         kind = "ema." if self._recipe.train.ema is not None else "param."
         weights = {key.removeprefix(kind): value for key, value in state.items() if key.startswith(kind)}
-        write_weights(
-            self._folder.path / name, weights, Card.of(self._recipe, self._dataset.classes), "native"
-        )
+        write_weights(self._folder.path / name, weights, Card.of(self._recipe, self._classes), "native")
 
     def _kept(self) -> str:
         if not self.best:
@@ -260,7 +271,7 @@ class _Loop:
         return f"The best weights so far (epoch {self.best['epoch']:.0f}) are in {self._folder.path / MODEL}"
 
     def _real_images(self, step: int) -> int:
-        size, samples = self._recipe.train.batch_size, len(self._dataset.parts["train"])
+        size, samples = self._recipe.train.batch_size, len(self._parts["train"])
         return min(size, samples - step % self._span.steps_per_epoch * size)
 
 
