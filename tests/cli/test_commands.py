@@ -76,7 +76,7 @@ def test_run_folder(trained: Trained) -> None:
     assert recipe["train"]["epochs"] == 1
     records = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
     assert [record["event"] for record in records] == ["data"] * 2 + ["step"] * 20 + ["epoch", "finished"]
-    steps, epoch, finished = records[2:22], records[20], records[21]
+    steps, epoch, finished = records[2:22], records[22], records[23]
     assert all(set(step) == {"event", "step", "lr", "loss", "gradient_norm"} for step in steps)
     assert [step["step"] for step in steps] == list(range(20))
     # A warm-up of 2 epochs rises linearly to lr at its 40th step; a fresh model guesses among 10 classes.
