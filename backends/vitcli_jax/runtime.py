@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,20 @@ class JaxTrainer:
             loss, logits, gradients = self._inspect(self._state["param"], *self._arguments(batch, step))
             host = {name: np.asarray(value) for name, value in gradients.items()}
             return {"loss": float(loss), "logits": np.asarray(logits), "gradients": host}
+
+    def stages(self, batch: Batch) -> dict[str, float]:
+        """Returns the seconds that `copy` (of a batch to the device) and `augment` take, once compiled."""
+        with _scope(self._precision, self._device):
+            dtype = _master_dtype(self._precision)
+            augment = jax.jit(lambda images, plan: prepare(images, plan, self._recipe, dtype))
+            wait: Callable[[Any], Any] = jax.block_until_ready
+            for _ in range(2):  # the first time compiles
+                begin = time.perf_counter()
+                placed = wait(jax.device_put((batch.images, dict(batch.plan)), self._device))
+                copied = time.perf_counter()
+                wait(augment(*placed))
+                augmented = time.perf_counter()
+        return {"copy": copied - begin, "augment": augmented - copied}
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Returns (B, classes) of uint8 images (B, S, S, C) in evaluation, by averaged weights where they are on."""

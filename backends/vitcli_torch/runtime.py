@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,21 @@ class TorchTrainer:
             self._optimizer.zero_grad(set_to_none=True)
         return {"loss": float(loss), "logits": logits.cpu().numpy(), "gradients": gradients}
 
+    def stages(self, batch: Batch) -> dict[str, float]:
+        """Returns the seconds that `copy` (of a batch to the device) and `augment` take, once compiled."""
+        dtype, host = _master_dtype(self._precision), np.asarray(batch.images)
+        with _scope(self._precision), torch.inference_mode():
+            for _ in range(2):  # the first time is warm-up
+                begin = time.perf_counter()
+                images = self._put(host)
+                plan = {name: self._put(value) for name, value in batch.plan.items()}
+                self._wait()
+                copied = time.perf_counter()
+                prepare(images, plan, self._recipe, dtype)
+                self._wait()
+                augmented = time.perf_counter()
+        return {"copy": copied - begin, "augment": augmented - copied}
+
     def logits(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Returns (B, classes) of uint8 images (B, S, S, C) in evaluation, by averaged weights where they are on."""
         dtype = _master_dtype(self._precision)
@@ -209,6 +225,10 @@ class TorchTrainer:
 
     def _tensor(self, value: NDArray[Any]) -> Tensor:
         return torch.tensor(value, dtype=_master_dtype(self._precision), device=self._device)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _put(self, value: NDArray[Any]) -> Tensor:
         """Returns a host array on the device; the copy does not hold the host up."""

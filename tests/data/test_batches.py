@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from vitcli.core.backend import Batch
+from vitcli.core.errors import DataError
 from vitcli.core.recipe import Recipe
 from vitcli.core.schedule import length
-from vitcli.data.batches import TrainingBatches, evaluation_batches
+from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
 from vitcli.data.store import RaggedStore, SquareStore
 
 COUNT = 10
@@ -179,3 +182,43 @@ def test_evaluation_sees_each_image_once_in_order(size: int, counts: list[int]) 
     seen = np.concatenate([images[:count, 0, 0, 0] for images, count in found])
     assert seen.tolist() == list(range(COUNT))
     assert not any(images[count:].any() for images, count in found)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_what_is_made_ahead_comes_in_order(threads: int) -> None:
+    def make(step: int) -> int:
+        time.sleep(0.002 * (step % 3))  # later ones are done first
+        return step * step
+
+    assert list(ahead(make, range(20), threads)) == [(step, step * step) for step in range(20)]
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_a_failure_is_raised_at_its_step(threads: int) -> None:
+    def make(step: int) -> int:
+        if step == 5:
+            raise DataError("gone")
+        return step
+
+    seen = []
+    with pytest.raises(DataError, match="gone"):
+        for step, _ in ahead(make, range(20), threads):
+            seen.append(step)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_few_are_made_ahead_and_none_after_the_end() -> None:
+    made: list[int] = []
+
+    def make(step: int) -> int:
+        made.append(step)
+        return step
+
+    before = threading.active_count()
+    batches: Any = ahead(make, range(1000), 2)
+    assert next(batches) == (0, 0)
+    time.sleep(0.05)
+    assert len(made) == 5  # the one that was taken, and two more than there are threads
+    batches.close()
+    assert threading.active_count() == before
+    assert len(made) == 5

@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from vitcli.commands import options
+from vitcli.commands.bench import bench
 
 app = typer.Typer(help="Data sets known by name.", no_args_is_help=True)
+app.command("bench")(bench)
 
 
 @app.command("list")

@@ -72,6 +72,10 @@ class Trainer(Protocol):
         """Returns `loss`, `logits` (B, classes) and `gradients` (by name) of a step, and changes nothing."""
         ...
 
+    def stages(self, batch: Batch) -> dict[str, float]:
+        """Returns the seconds that `copy` (of a batch to the device) and `augment` take, once compiled."""
+        ...
+
     def logits(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Returns (B, classes) of uint8 images (B, S, S, C) in evaluation, by averaged weights where they are on."""
         ...

@@ -50,21 +50,8 @@ def cached(
     folder = cache_root() / _address(items, asdict(geometry))
     if not folder.is_dir():
         with _building(folder) as temporary:
-            _build(temporary, items, geometry, reporter, title)
-    found = Scan.load(folder)
-    shapes: NDArray[np.int64] = np.load(folder / _SHAPES, allow_pickle=False)
-    size = int(shapes.prod(axis=1).sum())
-    if (folder / _PIXELS).stat().st_size != size or len(shapes) != len(found.good):
-        raise VitError(
-            f"the pixel cache {folder} is damaged: {_PIXELS} has {(folder / _PIXELS).stat().st_size:,} bytes, where "
-            f"{len(shapes):,} images make {size:,}; remove that folder, and it will be made anew"
-        )
-    if not size:  # an empty file cannot be mapped
-        return SquareStore(np.zeros((0, geometry.size, geometry.size, geometry.channels), np.uint8)), found
-    packed = np.memmap(folder / _PIXELS, np.uint8, mode="r")
-    if geometry.fit == "aspect":
-        return RaggedStore(packed, shapes, canvas), found
-    return SquareStore(packed.reshape(len(shapes), *shapes[0])), found
+            build(temporary, items, geometry, reporter, title)
+    return opened(folder, geometry, canvas)
 
 
 def scanned(items: Items, geometry: Geometry, reporter: Reporter, title: str) -> Scan:
@@ -82,12 +69,39 @@ def scanned(items: Items, geometry: Geometry, reporter: Reporter, title: str) ->
     return found
 
 
+def opened(folder: Path, geometry: Geometry, canvas: int) -> tuple[SquareStore | RaggedStore, Scan]:
+    """Returns what `build` wrote into a folder.
+
+    Raises:
+        VitError: it is damaged.
+    """
+    found = Scan.load(folder)
+    shapes: NDArray[np.int64] = np.load(folder / _SHAPES, allow_pickle=False)
+    size = int(shapes.prod(axis=1).sum())
+    if (folder / _PIXELS).stat().st_size != size or len(shapes) != len(found.good):
+        raise VitError(
+            f"the pixel cache {folder} is damaged: {_PIXELS} has {(folder / _PIXELS).stat().st_size:,} bytes, where "
+            f"{len(shapes):,} images make {size:,}; remove that folder, and it will be made anew"
+        )
+    if not size:  # an empty file cannot be mapped
+        return SquareStore(np.zeros((0, geometry.size, geometry.size, geometry.channels), np.uint8)), found
+    packed = np.memmap(folder / _PIXELS, np.uint8, mode="r")
+    if geometry.fit == "aspect":
+        return RaggedStore(packed, shapes, canvas), found
+    return SquareStore(packed.reshape(len(shapes), *shapes[0])), found
+
+
 def least_size(count: int, geometry: Geometry) -> int:
     """Returns how many bytes so many images take at least: those of a square each."""
     return count * geometry.size**2 * geometry.channels
 
 
-def _build(folder: Path, items: Items, geometry: Geometry, reporter: Reporter, title: str) -> None:
+def build(folder: Path, items: Items, geometry: Geometry, reporter: Reporter, title: str) -> None:
+    """Decodes images by all cores and writes them into a folder, with the scan of all.
+
+    Raises:
+        VitError: there is no room.
+    """
     _check_room(folder, least_size(len(items), geometry))
     notebook, shapes = Notebook(), []
     # Written in order as a plain file: a memory map would be killed by the system where the disk is full.
