@@ -11,8 +11,10 @@ import typer
 
 from vitcli.commands import options
 from vitcli.commands.bench import bench
+from vitcli.commands.scan import scan
 
 app = typer.Typer(help="Data sets known by name.", no_args_is_help=True)
+app.command("scan")(scan)
 app.command("bench")(bench)
 
 

@@ -109,7 +109,9 @@ def check_faults(parts: Mapping[Split, Part], data: DataSpec) -> None:
     faults = [fault for part in parts.values() for fault in part.faults]
     total = sum(part.total for part in parts.values())
     if len(faults) > data.allowed_bad(total):
-        listed = "; ".join(faults[:_LISTED]) + ("; ..." if len(faults) > _LISTED else "")
+        listed = "; ".join(faults[:_LISTED])
+        if len(faults) > _LISTED:
+            listed += f"; ... (vit datasets scan {data.source} lists all)"
         count = f"{len(faults)} of {total:,} images cannot be read: " if len(faults) > 1 else ""
         enough = f"--skip-bad {len(faults)}" + (f" (not {data.skip_bad})" if data.skip_bad != "0" else "")
         raise DataError(f"{count}{listed}; replace what cannot be read, take it out, or say {enough}")
