@@ -354,3 +354,30 @@ def test_damaged_bytes_give_pixels_or_one_kind_of_error(
             assert str(path) in str(error)
             refused += 1
     assert refused
+
+
+def photo(path: Path, height: int, width: int) -> None:
+    """A smooth picture, as photographs are: noise would tell decoders apart as no photograph does."""
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    levels = [np.sin(9 * rows * k + 7 * columns) * 127 + 128 for k in (1, 2, 3)]
+    Image.fromarray(np.stack(levels, -1).astype(np.uint8)).save(path, quality=95)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "aspect"])
+@pytest.mark.parametrize(("height", "width"), [(400, 560), (560, 400)])
+def test_fast_decoding_differs_little_and_only_where_there_is_much_to_throw_away(
+    tmp_path: Path, fit: Any, height: int, width: int
+) -> None:
+    photo(tmp_path / "a.jpg", height, width)
+    exact, fast = (Geometry(fit=fit, size=40, channels=3, fast=choice) for choice in (False, True))
+    ours, theirs = (decode(tmp_path / "a.jpg", way).astype(int) for way in (fast, exact))
+    assert ours.shape == theirs.shape
+    assert (ours != theirs).any()
+    assert np.abs(ours - theirs).mean() < 1
+    # Half of it would be less than twice 120: every pixel counts.
+    exact, fast = (Geometry(fit=fit, size=120, channels=3, fast=choice) for choice in (False, True))
+    np.testing.assert_array_equal(decode(tmp_path / "a.jpg", fast), decode(tmp_path / "a.jpg", exact))
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.save(tmp_path / "a.png")
+    exact, fast = (Geometry(fit=fit, size=40, channels=3, fast=choice) for choice in (False, True))
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", fast), decode(tmp_path / "a.png", exact))
