@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import struct
 import tarfile
 import zipfile
@@ -22,7 +23,7 @@ PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
 # Two folders and four files, one of them empty and one longer than a piece that is read at once.
 TREE = {
     "set/train/a/1.jpg": b"one",
-    "set/train/b/2.jpg": bytes(range(256)) * 2000,
+    "set/train/b/2.jpg": random.Random(3).randbytes(400_000),
     "set/val/a/3.jpg": b"",
     "set/labels.csv": b"path,label\n",
 }
