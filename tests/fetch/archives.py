@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "tar": lambda data: data,
-    "gz": lambda data: gzip.compress(data, 1),
+    "gz": lambda data: gzip.compress(data, 1, mtime=0),
     "bz2": bz2.compress,
     "xz": lambda data: lzma.compress(data, preset=0),
 }

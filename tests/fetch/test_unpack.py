@@ -32,9 +32,16 @@ from tests.fetch.archives import (
 from tests.fetch.hostile import HOSTILE, LIMITS, MEGABYTE, NOISE
 from vitcli.core.errors import DataError, RequestError, VitError
 from vitcli.core.reporter import Advance, Silent
-from vitcli.fetch.unpack import Unpacked, extract, is_archive, lift, sweep, unpack, whole
+from vitcli.fetch.unpack import Unpacked, extract, is_archive, lift, unpack
+from vitcli.fetch.whole import sweep, whole
 
 FORMS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes' data need not be on the disk for our tests."""
+    monkeypatch.setattr(os, "sync", lambda: None)
 
 
 def held(folder: Path) -> dict[str, bytes]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import glob
 import io
 import os
 import re
-import shutil
 import stat
 import struct
 import unicodedata
@@ -19,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from vitcli.core.errors import DataError, RequestError, VitError
+from vitcli.core.errors import DataError
 from vitcli.core.reporter import Advance, Reporter
 from vitcli.fetch import tar
 from vitcli.fetch.inflate import PIECE, SMALL, BadArchive, Inflated
 from vitcli.fetch.tar import Member
+from vitcli.fetch.whole import whole
 
 # Bytes in one part of a path and in a whole one: what Linux takes, less room for the folder it goes to.
 _PART, _PATH = 255, 2048
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,44 +81,6 @@ def is_archive(path: Path) -> bool:
             return _kind(file) is not None
         except BadArchive:
             return False
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Gives a temporary folder that becomes `folder` in one step if all goes well, and is removed if not.
-
-    Raises:
-        RequestError: the folder exists.
-        VitError: no room on the disk.
-    """
-    if os.path.lexists(folder):
-        raise RequestError(f"{folder} exists; move it away, or name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
-    temporary.mkdir()
-    try:
-        yield temporary
-        os.sync()  # thousands of files: one call for all of them
-        os.rename(temporary, folder)
-        _flush(folder.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and folder.exists():
-            raise RequestError(f"{folder} appeared meanwhile; nothing was written over it") from error
-        if error.errno in _NO_ROOM:
-            raise VitError(
-                f"no room left in {folder.parent}; nothing was kept: make room there, or choose another disk"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sweep(folder: Path) -> None:
-    """Removes what killed processes left of `whole(folder)`; to be called where no other can be at work."""
-    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        if path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").isdigit():
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def extract(archive: Path, folder: Path, reporter: Reporter, *, limits: Limits = ANY) -> Unpacked:
@@ -359,11 +318,3 @@ def _printable(text: str) -> str:
     """Returns a text without what a terminal would obey, at a length that fits a line."""
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     return shown if len(shown) <= 300 else f"{shown[:150]}...{shown[-150:]}"
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
