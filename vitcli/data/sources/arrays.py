@@ -85,7 +85,7 @@ def _part(
 ) -> tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]:
     images = channels_last(f"{path}, {x}", _array(path, archive, x, np.dtype(np.uint8)))
     labels = _array(path, archive, y)
-    if labels.dtype.kind not in "iu" or labels.shape not in ((len(labels),), (len(labels), 1)):
+    if labels.dtype.kind not in "iu" or labels.shape not in ((labels.size,), (labels.size, 1)):
         raise DataError(
             f"{path}, {y} is {labels.dtype} of {_times(labels.shape)}; labels are whole numbers, one for each image"
         )

@@ -60,7 +60,7 @@ def _places(folder: Path) -> dict[str, Path]:
     if not listed.is_file():
         return {"train": folder}
     try:
-        splits = json.loads(listed.read_text(encoding="utf-8"))["splits"]
+        splits = [str(name) for name in json.loads(listed.read_text(encoding="utf-8"))["splits"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{listed} does not list the splits; save the data set again") from error
     here = {path.name: path for path in folder.iterdir() if path.is_dir()}
@@ -78,6 +78,7 @@ def _load(folder: Path) -> Any:
             f"{folder} is a Hugging Face data set, which `datasets` reads: it is not installed; "
             f"pip install 'vitcli[sources]'"
         ) from error
+    datasets.disable_progress_bars()
     try:
         return datasets.load_from_disk(str(folder.absolute()), keep_in_memory=False)
     except Exception as error:  # theirs, Arrow's and fsspec's: whatever damaged files bring forth

@@ -141,9 +141,14 @@ def check_files(source: str, files: Sequence[str], advice: str = "") -> None:
 
 
 def some(words: Iterable[object]) -> str:
-    """Returns words in a list that fits a line."""
+    """Returns words in a list that fits a line, without what a terminal would obey."""
     listed = [str(word) for word in words]
-    return ", ".join(listed[:8]) + (f", ... ({len(listed)} in all)" if len(listed) > 8 else "")
+    return ", ".join(map(_shown, listed[:8])) + (f", ... ({len(listed)} in all)" if len(listed) > 8 else "")
+
+
+def _shown(word: str) -> str:
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in word[:200])
+    return text if len(word) <= 200 else f"{text}..."
 
 
 def _check_train(name: str, parts: Mapping[Split, tuple[Images, Any]]) -> None:

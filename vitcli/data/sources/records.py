@@ -85,8 +85,8 @@ def _read_stl(folder: Path) -> Dataset:
             continue
         pixels = _records(images, 3 * 96 * 96).reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
         labels = _records(folder / f"{part}_y.bin", 1)[:, 0].astype(np.int64)
-        if not labels.min():
-            raise DataError(f"{folder / f'{part}_y.bin'} has label 0; STL-10's are 1 to 10")
+        if wrong := set(labels.tolist()) - set(range(1, 11)):
+            raise DataError(f"{folder / f'{part}_y.bin'} has label {max(wrong)}; STL-10's are 1 to 10")
         parts[part] = np.ascontiguousarray(pixels), labels - 1
     return by_number(str(folder), parts, classes=_names(folder / "class_names.txt", 10))
 

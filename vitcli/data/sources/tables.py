@@ -55,6 +55,11 @@ def _read_csv(path: Path, data: DataSpec) -> list[Row]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
+            if "\0" in first:
+                raise DataError(
+                    f"{path} cannot be read as CSV: it holds NUL bytes; by its content it is "
+                    f"neither Parquet, an .npz, a tar nor a zip"
+                )
             file.seek(0)
             return list(_rows(path, csv.reader(file, delimiter=_delimiter(path, first)), data))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
