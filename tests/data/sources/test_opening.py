@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.data.sources.opened import numbered, opened, touch, train_and_validation
 from vitcli.core.errors import DataError
@@ -83,3 +84,18 @@ def test_a_known_csv_that_is_not_there_is_told_with_its_place(cassava: Path) -> 
         DataError, match=r"is not at .*/cassava/train.csv; pass its file with --data CSV, or get"
     ):
         opened(Path("cassava"))
+
+
+def test_what_is_no_data_is_told_with_what_is(tmp_path: Path) -> None:
+    message = (
+        r"neither a folder, a table \(CSV, TSV, Parquet\), an .npz, a tar or zip, nor one of digits, cifar10"
+    )
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path / "none")
+
+
+def test_a_recipe_has_no_other_words_for_classes_without_images() -> None:
+    assert DataSpec().empty_classes == "refuse"
+    assert DataSpec().split_column is None
+    with pytest.raises(ValidationError, match="'refuse' or 'keep'"):
+        DataSpec(empty_classes="drop")  # type: ignore[arg-type]

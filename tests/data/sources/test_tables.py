@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.data.sources.opened import numbered, opened, touch, train_and_validation
+from tests.data.sources.opened import content, numbered, opened, touch, train_and_validation
 from vitcli.core.errors import DataError
 
 
@@ -141,3 +142,88 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "a.csv").write_bytes(raw)
     with pytest.raises(DataError):
         opened(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("a.tsv", "\t"), ("a.csv", "\t"), ("a.txt", ";"), ("a", ","), ("a.TSV", "\t")]
+)
+def test_columns_are_parted_by_what_the_first_line_has(table: Path, name: str, mark: str) -> None:
+    text = table.read_text().replace(",", mark).replace(f"{mark}x", f'{mark}"x{mark},;\t"')
+    table.write_text(text)
+    assert train_and_validation(opened(table.rename(table.with_name(name)))) == ROWS
+
+
+def test_a_tsv_may_have_commas_in_its_header(table: Path) -> None:
+    text = table.read_text().replace(",", "\t").replace("fold", "a, b, c, d")
+    table.write_text(text)
+    assert train_and_validation(opened(table.rename(table.with_name("a.tsv")))) == ROWS
+
+
+def test_blank_lines_are_left_out(table: Path) -> None:
+    table.write_text(table.read_text().replace("\nimages/2", "\n\nimages/2") + "\n\n")
+    assert train_and_validation(opened(table)) == ROWS
+
+
+def parted(table: Path, *words: str) -> Path:
+    rows = [
+        f"images/{i}.png,{label},{word}\n" for i, label, word in zip(range(5), "bcabc", words, strict=True)
+    ]
+    table.write_text("path,label,part\n" + "".join(rows))
+    return table
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", " VAL "])
+@pytest.mark.parametrize("train", ["train", "Training"])
+def test_a_column_may_say_the_part(table: Path, train: str, validation: str) -> None:
+    found = opened(parted(table, train, train, train, validation, "test"), split_column="part")
+    assert content(found, "train") == ROWS[:3]
+    assert content(found, "validation") == ROWS[3:4]
+    assert content(found, "test") == ROWS[4:]
+    assert train_and_validation(opened(table)) == ROWS  # unless it is not asked
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "train", "dev", "test", "test"],
+            "'part' .* says 'dev'; it may say train, training, validation",
+        ),
+        (["train", "train", "", "test", "test"], "says ''; it may say"),
+        (
+            ["test", "test", "val", "test", "test"],
+            r"no training images \(it has test and validation images\)",
+        ),
+        (
+            ["train", "train", "test", "test", "test"],
+            "test: labels without a class: a; the classes have b, c",
+        ),
+    ],
+)
+def test_wrong_parts_are_refused(table: Path, words: Sequence[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(parted(table, *words), split_column="part")
+
+
+def test_a_split_column_that_is_not_there_is_told(table: Path) -> None:
+    with pytest.raises(DataError, match=r"no column 'part' \(data.split_column\)"):
+        opened(table, split_column="part")
+
+
+def test_a_map_names_labels_that_only_other_parts_have(table: Path) -> None:
+    (table.parent / "names.json").write_text(json.dumps({"a": "ape", "b": "bee", "c": "cat"}))
+    parted(table, "train", "train", "test", "test", "test")
+    found = opened(table, split_column="part", label_names="names.json")
+    assert content(found, "test") == [("2.png", "ape"), ("3.png", "bee"), ("4.png", "cat")]
+
+
+def test_a_huge_number_is_a_word(table: Path) -> None:
+    table.write_text(f"path,label\nimages/0.png,{'9' * 5000}\nimages/1.png,1\n")
+    assert opened(table).classes == ("1", "9" * 5000)
+
+
+def test_what_a_terminal_obeys_is_not_told(table: Path) -> None:
+    table.write_text("\x1b[31mpath,label\n" + "x" * 1000 + ",1\n")
+    with pytest.raises(DataError) as caught:
+        opened(table)
+    assert r"its first line holds: \x1b[31mpath, label" in str(caught.value)

@@ -44,6 +44,7 @@ class Walk:
     def folders(self, folder: str) -> dict[str, str]:
         """Returns the folders directly in a folder by name, sorted; hidden ones are left out."""
         found: list[str] = []
+        self._note_link(folder)
         self._scan(folder, [], found, found, others=Counter())
         return {os.path.basename(path): path for path in sorted(found)}
 
@@ -70,6 +71,7 @@ class Walk:
                 continue
             seen.add(node)
             listed += 1
+            self._note_link(here)
             self._scan(here, files, folders, links, others=self._others)
         if listed > 1:
             files.sort(key=lambda path: path.split(os.sep))
@@ -97,11 +99,11 @@ class Walk:
         """Returns what is no fault but may surprise."""
         told = []
         if count := self._others.total():
-            kinds = ", ".join(f"{suffix} {times}" for suffix, times in self._others.most_common(3))
-            more = ", ..." if len(self._others) > 3 else ""
-            told.append(f"{count} files are left out, since their suffix is no image's ({kinds}{more})")
+            commonest = sorted(self._others.items(), key=lambda item: (-item[1], item[0]))
+            kinds = some(f"{suffix} {times}" for suffix, times in commonest)
+            told.append(f"files left out, since their suffix is no image's: {count} ({kinds})")
         if self._outside:
-            told.append(f"{self._outside} links lead out of {self._root}; they are followed")
+            told.append(f"links followed that lead out of {self._root}: {self._outside}")
         return tuple(told)
 
     def _scan(
@@ -140,14 +142,14 @@ class Walk:
         suffix = os.path.splitext(path)[1].lower()
         if S_ISDIR(mode):
             links.append(path)
-            inside = self._inside(os.path.realpath(path))
         elif S_ISREG(mode) and suffix in SUFFIXES:
             files.append(path)
-            inside = self._inside(self._folder_of(target))
-        else:
-            others[suffix or "none"] += S_ISREG(mode)
-            return
-        self._outside += not inside
+            self._outside += not self._inside(self._folder_of(target))
+        elif S_ISREG(mode):
+            others[suffix or "none"] += 1
+
+    def _note_link(self, folder: str) -> None:
+        self._outside += os.path.islink(folder) and not self._inside(os.path.realpath(folder))
 
     def _inside(self, real: str) -> bool:
         return real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
