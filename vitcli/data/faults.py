@@ -47,7 +47,9 @@ def check_whole(data: bytes) -> None:
     """
     if data.startswith(_PNG):
         _check_chunks(data)
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) < int.from_bytes(data[4:8], "little") + 8:
+    elif (
+        data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) < int.from_bytes(data[4:8], "little") + 8
+    ):
         raise OSError("truncated")
 
 
