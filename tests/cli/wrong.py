@@ -91,8 +91,14 @@ DATA: dict[str, Case] = {
     "empty class": ("train --data emptyclass", ("emptyclass/zz", "put some there")),
     "one class": ("train --data one", ("one class, 'a'", "expected DIR/")),
     "images in the root": ("train --data loose", ("3 images directly in it", "expected DIR/")),
-    "class that train lacks": ("train --data valmore", ("valmore/val", "train has not: c", "train has a, b")),
-    "class that validation lacks": ("train --data valless", ("valless/val/c", "put some there")),
+    "class that train lacks": (
+        "train --data valmore",
+        ("valmore/val", "only in train/: none", "only in val/: c"),
+    ),
+    "class that validation lacks": (
+        "train --data valless",
+        ("valless/val", "only in train/: c", "data.empty_classes=keep"),
+    ),
     "two validation folders": ("train --data twovals", ("valid/ and val/", "keep one")),
     "test alone": ("train --data testonly", ("test/ but no train/", "expected DIR/")),
     "truncated JPEG": ("train --data cut", ("cut/a/1.jpg", "is truncated", "replace")),

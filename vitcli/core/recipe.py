@@ -40,7 +40,8 @@ def _number_or_percent(value: Any) -> Any:
 class DataSpec(Record):
     """Where images come from and how a file becomes a square of pixels."""
 
-    # A built-in set's name, a folder of class folders, or a CSV file.
+    # A known set's name, or a path, told by what is there: class folders or a published set's own layout, a table
+    # (CSV, TSV, Parquet), arrays (.npz, idx, CIFAR's and STL's binaries), a Hugging Face folder, a tar or a zip.
     source: str = "digits"
     # squash: resize both sides; crop: resize the short side, then cut the middle out.
     fit: Literal["squash", "crop"] = "crop"
@@ -68,12 +69,16 @@ class DataSpec(Record):
     # Part of train held out, stratified, where the source has no validation images of its own;
     # "test": the test images serve as validation images too, whatever else the source has.
     validation: Annotated[float | Literal["test"], BeforeValidator(_fraction_or_test)] = 0.1
-    # Columns of a CSV source, and the folder of its images, seen from the CSV's own (none: that one itself).
+    # Columns of a table, and the folder of its images, seen from the table's own (none: that one itself);
+    # split_column: what says train, validation or test (none: all are train).
     path_column: str = "path"
     label_column: str = "label"
+    split_column: str | None = None
     image_folder: str | None = None
-    # A JSON file of label -> class name: as given, or else beside the CSV.
+    # A JSON file of label -> class name: as given, or else beside the table.
     label_names: str | None = None
+    # Class folders without images: an error, or classes all the same.
+    empty_classes: Literal["refuse", "keep"] = "refuse"
 
     @property
     def loaders(self) -> int:

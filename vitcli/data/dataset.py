@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitcli.core.bits import Purpose, stream
+from vitcli.data.files import Files
 from vitcli.data.random import permutation, sequence
 
 Split = Literal["train", "validation", "test"]
@@ -22,7 +23,7 @@ class Examples:
     """Images and labels of one part.
 
     Attributes:
-        images: files, or pixels uint8 (n, S, S, C).
+        images: files, or pixels uint8 (n, H, W, C).
         labels: int32 (n,), indices of the data set's classes.
     """
 
@@ -35,19 +36,23 @@ class Examples:
 
     def take(self, index: NDArray[np.int64]) -> Examples:
         """Returns the examples at these positions."""
-        images = (
-            self.images[index] if isinstance(self.images, np.ndarray) else [self.images[i] for i in index]
-        )
+        several = isinstance(self.images, np.ndarray | Files)
+        images = self.images[index] if several else [self.images[i] for i in index]  # type: ignore[call-overload]
         return Examples(images=images, labels=self.labels[index])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Class names in the order of their indices, and the parts that exist (train always does)."""
+    """Class names in the order of their indices, and the parts that exist (train always does).
+
+    Attributes:
+        notes: what is no fault but may surprise, a line each.
+    """
 
     name: str
     classes: tuple[str, ...]
     parts: Mapping[Split, Examples]
+    notes: tuple[str, ...] = ()
 
 
 def stratified(labels: NDArray[np.int32], count: int, seed: int) -> NDArray[np.int64]:

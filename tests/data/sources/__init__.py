@@ -1,0 +1,1 @@
+"""Tests of what reads labelled images, a file for each kind."""
