@@ -18,7 +18,7 @@ from tests.cli.bad_inputs import PICTURES
 from tests.cli.bad_world import PREDICT, TRAIN, asked, check_refused, put, records
 from tests.cli.inputs import image
 from tests.cli.running import ENGINES, VIT, Result, child, environment, here, snapshot
-from vitcli.jobs import train as train_job
+from vitcli.jobs import metrics
 from vitcli.weights.file import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_curves")
@@ -96,14 +96,14 @@ def test_an_image_that_changes_during_training(
     split: str, change: Callable[[Path], Any], told: str, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim = good / "set" / split / "b" / "1.png"
-    evaluated = train_job.evaluate_logits
+    evaluated = metrics.evaluate_logits
 
     def after_an_epoch(*given: Any) -> Any:
         if victim.exists():
             change(victim)
         return evaluated(*given)
 
-    monkeypatch.setattr(train_job, "evaluate_logits", after_an_epoch)
+    monkeypatch.setattr("vitcli.jobs.train.evaluate_logits", after_an_epoch)
     settings = ("data.cache=none", "data.threads=0", "train.batch_size=2", "train.epochs=9")
     result = here(*TRAIN.split(), "--data", "set", *settings)
     assert (result.code, result.out, len(result.errors)) == (1, "", 1), result

@@ -16,7 +16,8 @@ from PIL import Image
 
 from tests.data.stores import short_side
 from vitcli.core.errors import DataError
-from vitcli.data.decode import MAX_PIXELS, Geometry, decode, decode_within
+from vitcli.data.decode import Geometry, decode, decode_within
+from vitcli.data.faults import MAX_PIXELS
 
 BILINEAR = Image.Resampling.BILINEAR
 

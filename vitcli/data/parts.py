@@ -62,6 +62,8 @@ def open_parts(
         DataError: more images cannot be read than the recipe allows, or none can.
         VitError: the cache cannot be written.
     """
+    for note in dataset.notes:
+        reporter.note(note)
     parts = {}
     for split in splits:
         shape = geometry(recipe, training=training and split == "train")

@@ -93,7 +93,7 @@ def train(
     reporter = reporter or Silent()
     backend = registry.choose(backend)
     draft = recipe_draft(recipe, overrides, data=data, precision=precision)
-    resolved, dataset = open_data(draft)
+    resolved, dataset = open_data(draft, reporter)
     path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
     parts = open_parts(dataset, resolved, reporter, ("train", "validation"), training=True)
     span = length(resolved.train, len(parts["train"]))

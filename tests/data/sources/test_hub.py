@@ -17,7 +17,7 @@ from PIL import Image
 from tests.data.sources.opened import content, labels, opened
 from vitcli.core.errors import DataError, VitError
 from vitcli.data.dataset import Dataset
-from vitcli.data.decode import Geometry, decode_square
+from vitcli.data.decode import Geometry, decode
 
 hf = pytest.importorskip("datasets")
 pa = pytest.importorskip("pyarrow")
@@ -43,7 +43,7 @@ def rows(labels: Any = LABELS, *, image: str = "image", label: str = "label", fe
 
 def seen(dataset: Dataset, part: Any) -> list[bytes]:
     images = dataset.parts[part].images
-    return [decode_square(path, Geometry(fit="crop", size=6, channels=3)).tobytes() for path in images]
+    return [decode(path, Geometry(fit="crop", size=6, channels=3)).tobytes() for path in images]
 
 
 def test_splits_become_parts(tmp_path: Path) -> None:

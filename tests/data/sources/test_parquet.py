@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.data.sources.opened import content, numbered, opened, touch, train_and_validation
 from vitcli.core.errors import DataError
-from vitcli.data.decode import Geometry, decode_square
+from vitcli.data.decode import Geometry, decode
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -71,7 +71,7 @@ def test_images_in_the_table_are_written_once(tmp_path: Path, kind: str) -> None
         (file.name, label) for file, (_, label) in zip(files, ROWS, strict=True)
     ]
     for i in (0, 1, 2, 4):
-        whole = decode_square(files[i], Geometry(fit="crop", size=5, channels=3))
+        whole = decode(files[i], Geometry(fit="crop", size=5, channels=3))
         np.testing.assert_array_equal(whole, PICTURES[i])
     times = [file.stat().st_mtime_ns for file in files]
     again = opened(path, validation=0.2)
@@ -99,7 +99,7 @@ def test_an_image_column_is_chosen_where_there_are_several(tmp_path: Path) -> No
     ):
         opened(path)
     found = opened(path, path_column="right")
-    whole = decode_square(found.parts["train"].images[0], Geometry(fit="crop", size=5, channels=3))
+    whole = decode(found.parts["train"].images[0], Geometry(fit="crop", size=5, channels=3))
     np.testing.assert_array_equal(whole, PICTURES[4])
 
 

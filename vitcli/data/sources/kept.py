@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vitcli.core.errors import DataError, RequestError, VitError
-from vitcli.data.store import cache_root
+from vitcli.data.places import cache_root
 from vitcli.fetch.unpack import whole
 
 # How the formats that are decoded begin; WebP's begins with the length of the file.
