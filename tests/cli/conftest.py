@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from tests.cli.bad_world import fill
 from tests.cli.running import TINY, Result, here, snapshot
+from vitcli.core import registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,32 @@ def one_thread() -> Iterator[None]:
     """PyTorch on one thread: models this small gain nothing from more, and lose much on a busy machine."""
     with _one_thread():
         yield
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes loading an engine a bug."""
+
+    def refuse(name: str) -> NoReturn:
+        raise AssertionError(f"{name} was loaded before the request was refused")
+
+    monkeypatch.setattr(registry, "load", refuse)
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are not drawn, which would take longer than they do."""
+    monkeypatch.setattr("vitcli.commands.train._draw", lambda run, reporter: None)
+
+
+@pytest.fixture
+def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of good images, a recipe and weights for them, as the current one."""
+    place = tmp_path / "here"
+    place.mkdir()
+    fill(place)
+    monkeypatch.chdir(place)
+    return place
 
 
 @contextmanager

@@ -91,7 +91,8 @@ def environment(**changes: str) -> dict[str, str]:
     """The environment of a child: ours without what changes output, and `child/sitecustomize.py` on its path."""
     kept = {key: value for key, value in os.environ.items() if key not in ("VIT_DEBUG", "FORCE_COLOR")}
     # Models this small gain nothing from threads, and lose much where another process wants the same cores.
-    own = {"PYTHONPATH": str(Path(__file__).parent / "child"), "OMP_NUM_THREADS": "1"}
+    path = [str(Path(__file__).parent / "child"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
     return {**kept, **own, **changes}
 
 

@@ -55,16 +55,6 @@ def world(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert snapshot(filled) == before
 
 
-@pytest.fixture
-def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes loading an engine a bug."""
-
-    def refuse(name: str) -> NoReturn:
-        raise AssertionError(f"{name} was loaded before the request was refused")
-
-    monkeypatch.setattr(registry, "load", refuse)
-
-
 @pytest.mark.usefixtures("world", "no_engine")
 @pytest.mark.parametrize("name", CASES)
 def test_wrong_request(name: str) -> None:

@@ -104,7 +104,7 @@ DATA: dict[str, Case] = {
     ),
     "two validation folders": ("train --data twovals", ("valid/ and val/", "keep one")),
     "test alone": ("train --data testonly", ("test/ but no train/", "expected DIR/")),
-    "truncated JPEG": ("train --data cut", ("cut/a/1.jpg", "Truncated", "replace")),
+    "truncated JPEG": ("train --data cut", ("cut/a/1.jpg", "is truncated", "replace")),
     "two bad images": ("train --data cut2", ("2 of 6 images", "cut2/a/1.jpg", "replace")),
     "truncated PNG": ("train --data cutpng", ("cutpng/b/0.png", "replace")),
     "text named .jpg": ("train --data text", ("text/a/9.jpg", "not an image", "hello there", "replace")),

@@ -71,9 +71,18 @@ def predict(
 
 def _listed() -> list[str]:
     """Returns the paths that stdin lists, one a line, whatever their bytes."""
+    from vitcli.core.errors import RequestError
+
+    if sys.stdin is None:  # so Python starts where the system has closed it
+        raise RequestError(
+            "'-' reads paths from stdin, which is closed; list them, or name images and folders"
+        )
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")
-    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    listed = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not listed:
+        raise RequestError("'-' reads paths from stdin, which lists none; one a line, as find prints them")
+    return listed
 
 
 def _record(outcome: Outcome) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vitcli.core.errors import DataError, VitError
 from vitcli.core.reporter import Reporter
-from vitcli.data.decode import Geometry, Items, examine
+from vitcli.data.decode import Geometry, Items, examine, look
 from vitcli.data.places import cache_root
 from vitcli.data.scan import Notebook, Scan, attempts, scan
 from vitcli.data.store import RaggedStore, SquareStore
@@ -44,24 +44,19 @@ def cached(
         title: of the building.
 
     Raises:
-        DataError: a file is not there.
         VitError: the cache cannot be written, or is damaged.
     """
     folder = cache_root() / _address(items, asdict(geometry))
-    if not folder.is_dir():
+    if not _valid(folder, items, geometry):
         with _building(folder) as temporary:
             build(temporary, items, geometry, reporter, title)
     return opened(folder, geometry, canvas)
 
 
 def scanned(items: Items, geometry: Geometry, reporter: Reporter, title: str) -> Scan:
-    """Returns the scan of images that are not cached; the scan itself is, where that is possible.
-
-    Raises:
-        DataError: a file is not there.
-    """
+    """Returns the scan of images that are not cached; the scan itself is, where that is possible."""
     folder = cache_root() / _address(items, {**asdict(geometry), "scan": True})
-    if folder.is_dir():
+    if _valid(folder, items, geometry):
         return Scan.load(folder)
     found = scan(items, geometry, reporter, title)
     with suppress(VitError), _building(folder) as temporary:
@@ -96,6 +91,21 @@ def least_size(count: int, geometry: Geometry) -> int:
     return count * geometry.size**2 * geometry.channels
 
 
+def _valid(folder: Path, items: Items, geometry: Geometry) -> bool:
+    """Returns whether a folder holds what was found, and what could not be read then cannot be read now.
+
+    Permissions and disks change, and leave a file's size and time as they are.
+    """
+    if not folder.is_dir():
+        return False
+    for index in Scan.load(folder).faults:
+        with suppress(DataError):
+            look(items[index], geometry)
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
+    return True
+
+
 def build(folder: Path, items: Items, geometry: Geometry, reporter: Reporter, title: str) -> None:
     """Decodes images by all cores and writes them into a folder, with the scan of all.
 
@@ -128,10 +138,11 @@ def _address(items: Items, settings: dict[str, object]) -> str:
     for path in items:
         try:
             status = os.stat(path)
-        except OSError as error:
-            raise DataError(f"cannot read image {path}: {error.strerror}") from error
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
+        except OSError:  # a fault as others are
+            state = "none"
         name = os.path.join(here, path)
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(f"{name}\0{state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 

@@ -14,12 +14,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vitcli.core.errors import DataError
+from vitcli.data.faults import FORMATS, MAX_PIXELS, Unusable, check_whole, not_an_image, told, too_large
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PIXELS = 89_478_485
 MAX_BYTES = 1 << 30
 Pixels = NDArray[np.uint8]
 Item = Path | Pixels
@@ -35,7 +34,17 @@ _SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
+# What undoes the orientations of EXIF, and its tag; 1 is upright (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Broken ICC profiles and EXIF blocks do not change pixels. Once for all: warnings.catch_warnings around each
 # image would leave every warning of the program switched off, since images are decoded by threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -129,43 +138,57 @@ def aspect_sides(sides: tuple[int, int], size: int) -> tuple[int, int]:
     """Returns the sides of an image whose short one is resized to `size`.
 
     Raises:
-        ValueError: it would have more than `MAX_PIXELS`.
+        Unusable: it would have more than `MAX_PIXELS`.
     """
     ratio = size / min(sides)
     first, second = (max(size, round(side * ratio)) for side in sides)
     if first * second > MAX_PIXELS:
-        raise ValueError(f"resized to {second} x {first} it has over {MAX_PIXELS:,} pixels")
+        raise Unusable(f"resized to {second} x {first} it has over {MAX_PIXELS:,} pixels")
     return first, second
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, Seen]]:
     """Opens an image file without decoding it; whatever is wrong with it in the body is a DataError."""
+    data = _bytes(path)
+    try:
+        check_whole(data)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{path} {too_large(f' ({image.width} x {image.height})')}")
+            yield image, _seen(path, data, image)
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} {not_an_image(data)}") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} {too_large()}") from error
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them stumble over
+        raise DataError(f"{path} {told(data, error)}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    """Returns the bytes of a regular file of reasonable size."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
-            raise DataError(f"cannot read image {path}: {_kind(status.st_mode)}, not a file")
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise DataError(f"cannot read image {path}: {kind}, not a file")
         if status.st_size > MAX_BYTES:
             raise DataError(
                 f"{path} is too large ({status.st_size:,} bytes); the largest file read has {MAX_BYTES:,}"
             )
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(_too_large(path, f" ({image.width} x {image.height})"))
-            yield image, _seen(path, data, image)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path} {_wrong_kind(data[:32])}") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(_too_large(path, "")) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a null character
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            reason = "a link that leads nowhere"
         raise DataError(f"cannot read image {path}: {reason}") from error
 
 
 def _seen(path: Path, data: bytes, image: Image.Image) -> Seen:
+    turned = _orientation(image) in (5, 6, 7, 8)
     width, height = image.size
-    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     kind = image.format or ""
     remarks: list[Remark] = []
     if path.suffix.lower() not in _SUFFIXES[kind]:
@@ -178,10 +201,22 @@ def _seen(path: Path, data: bytes, image: Image.Image) -> Seen:
     return Seen((width, height) if turned else (height, width), digest, tuple(remarks))
 
 
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation; 1 where there is none, or the block cannot be read."""
+    # A PNG's block may follow its pixels, whose own faults are to be told. A TIFF is turned by being read.
+    if image.format in ("PNG", "TIFF"):
+        image.load()
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:  # as above; a block of metadata does not make an image unreadable
+        return 1
+    return found if isinstance(found, int) else 1
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Returns the image turned as its EXIF block says."""
-    ImageOps.exif_transpose(image, in_place=True)  # not in place, it would copy what need not be turned
-    return image
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _flat(image: Image.Image, channels: int) -> Image.Image:
@@ -190,10 +225,10 @@ def _flat(image: Image.Image, channels: int) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         values = np.asarray(image).astype(np.float64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError("32-bit integer pixels have no agreed range; save it with 8 or 16 bits")
+            raise Unusable("32-bit integer pixels have no agreed range; save it with 8 or 16 bits")
         image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
+        raise Unusable("floating-point pixels have no agreed range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -232,19 +267,3 @@ def _of_pixels(pixels: Pixels) -> Image.Image:
 def _array(image: Image.Image) -> Pixels:
     pixels: Pixels = np.asarray(image)
     return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _too_large(path: Path, sides: str) -> str:
-    return f"{path} is too large{sides}; the largest image read has {MAX_PIXELS:,} pixels: make it smaller"
-
-
-def _wrong_kind(start: bytes) -> str:
-    if not start:
-        return "is an empty file"
-    if start.lstrip().lower().startswith((b"<", b"{")) or (start.isascii() and start.decode().isprintable()):
-        return f"is not an image: it starts with {start[:12].decode('ascii', 'replace')!r}"
-    return f"is not a readable image; formats: {', '.join(FORMATS)}"
-
-
-def _kind(mode: int) -> str:
-    return "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"

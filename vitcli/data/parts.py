@@ -15,14 +15,9 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.cache import cached, least_size, scanned
 from vitcli.data.dataset import Dataset, Examples, Split
 from vitcli.data.decode import Geometry
-from vitcli.data.scan import Scan
+from vitcli.data.scan import tell
 from vitcli.data.store import SquareStore, Store, StreamStore, canvas
 
-_REMARKS = {
-    "format": "of another format than their names say: read by their content",
-    "frames": "with several frames or pages: the first is read",
-    "tiny": "one pixel wide or high",
-}
 # Faults that an error lists.
 _LISTED = 8
 
@@ -67,6 +62,8 @@ def open_parts(
         DataError: more images cannot be read than the recipe allows, or none can.
         VitError: the cache cannot be written.
     """
+    for note in dataset.notes:
+        reporter.note(note)
     parts = {}
     for split in splits:
         shape = geometry(recipe, training=training and split == "train")
@@ -138,8 +135,8 @@ def _part(examples: Examples, recipe: Recipe, shape: Geometry, reporter: Reporte
         scan = scanned(images, shape, reporter, f"scanning {name}")
         threads = data.threads if data.threads is not None else os.cpu_count() or 1
         readable = examples.take(scan.good).images if scan.faults else images
-        store = StreamStore(readable, shape, scan.sides[scan.good], canvas(recipe), threads)
-    _tell(scan, name, reporter)
+        store = StreamStore(readable, shape, scan, canvas(recipe), threads)
+    tell(scan.remarks, name, reporter)
     return Part(
         store=store,
         labels=examples.labels[scan.good],
@@ -147,11 +144,6 @@ def _part(examples: Examples, recipe: Recipe, shape: Geometry, reporter: Reporte
         faults=tuple(scan.faults.values()),
         digests=scan.digests[scan.good],
     )
-
-
-def _tell(scan: Scan, name: str, reporter: Reporter) -> None:
-    for remark, count in sorted(scan.remarks.items()):
-        reporter.note(f"{name}: {count:,} {_REMARKS[remark]}")
 
 
 def _tell_twins(train: NDArray[np.uint64], validation: NDArray[np.uint64], reporter: Reporter) -> None:

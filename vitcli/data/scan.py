@@ -21,6 +21,11 @@ from vitcli.data.decode import Geometry, Item, Items, Seen, look
 # Images that a thread takes at a time (a task each would cost as much as a small image does), and how many such
 # pieces per core are decoded ahead of the one that is written.
 PIECE, _AHEAD = 16, 2
+_REMARKS = {
+    "format": "of another format than their names say: read by their content",
+    "frames": "with several frames or pages: the first is read",
+    "tiny": "one pixel wide or high",
+}
 _FILE = "scan.npz"
 T = TypeVar("T")
 
@@ -123,6 +128,12 @@ def attempts(
             yield from done
             ahead.extend(threads.submit(piece, start) for start in islice(rest, 1))
             advance(len(done))
+
+
+def tell(remarks: Mapping[str, int], name: str, reporter: Reporter) -> None:
+    """Tells how many images are odd in which way, a line each."""
+    for remark, count in sorted(remarks.items()):
+        reporter.note(f"{name}: {count:,} {_REMARKS[remark]}")
 
 
 def _texts(texts: object) -> NDArray[np.str_]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from vitcli.core.errors import DataError
 from vitcli.core.recipe import Recipe
-from vitcli.data.decode import Geometry, Items, Pixels, decode
+from vitcli.data.decode import Geometry, Items, Pixels, examine
+from vitcli.data.scan import Scan
 
 Boxes = NDArray[np.int32]
 Index = NDArray[np.int64]
@@ -82,11 +83,10 @@ class RaggedStore:
 class StreamStore:
     """Images decoded each time they are asked for, by threads (the decoders release the interpreter lock)."""
 
-    def __init__(
-        self, items: Items, geometry: Geometry, sides: NDArray[np.int32], canvas: int, threads: int
-    ) -> None:
+    def __init__(self, items: Items, geometry: Geometry, scan: Scan, canvas: int, threads: int) -> None:
         self._items, self._geometry, self._canvas = items, geometry, canvas
-        self._sides = _fitted(sides, geometry)
+        # Of the images that can be read, which the items are.
+        self._sides, self._digests = _fitted(scan.sides[scan.good], geometry), scan.digests[scan.good]
         self._threads = ThreadPoolExecutor(threads) if threads else None
 
     def __len__(self) -> int:
@@ -112,8 +112,8 @@ class StreamStore:
         return map(work, index) if self._threads is None else self._threads.map(work, index)
 
     def _image(self, i: int) -> Pixels:
-        pixels = decode(self._items[i], self._geometry)
-        if pixels.shape[:2] != tuple(self._sides[i]):
+        pixels, seen = examine(self._items[i], self._geometry)
+        if seen.digest != self._digests[i]:
             raise DataError(f"{self._items[i]} has changed since the images were scanned")
         return pixels
 

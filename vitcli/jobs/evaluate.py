@@ -70,7 +70,7 @@ def evaluate(
     recipe = _recipe(path, card, data)
     if skip_bad is not None:
         recipe = recipe.model_copy(update={"data": _skipping(recipe.data, skip_bad)})
-    dataset = open_source(recipe.data, seed=recipe.train.seed)
+    dataset = open_source(recipe.data, seed=recipe.train.seed, reporter=reporter)
     _check_classes(card, dataset, path)
     if split not in dataset.parts:
         raise DataError(f"{dataset.name} has no {split} images; it has {', '.join(dataset.parts)}")

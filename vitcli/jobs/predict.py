@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,18 +11,20 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vitcli.core import registry
 from vitcli.core.errors import DataError, RequestError
 from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.data.decode import Geometry, decode
+from vitcli.data.decode import Geometry, Pixels, Seen, examine
+from vitcli.data.scan import tell
 from vitcli.data.sources import image_files
 from vitcli.jobs.model import Model, Prediction, open_weights
 from vitcli.jobs.runs import newest_finished, weights_of
 
 BATCH = 64
+# A file, its pixels, and what was noticed about it.
+_Image = tuple[Path, Pixels, Seen]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,14 @@ class Outcome:
     path: Path
     predictions: list[Prediction]
     error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """A file or a folder of which nothing can be read."""
+
+    path: Path
+    error: str
 
 
 def predict(
@@ -56,7 +68,7 @@ def predict(
         reporter: is told what happens.
 
     Raises:
-        RequestError: the weights are unusable, or a folder holds no images.
+        RequestError: the weights are unusable.
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
@@ -64,53 +76,65 @@ def predict(
         raise RequestError(f"--top {top}: name at least one class")
     path = weights_of(Path(weights) if weights is not None else newest_finished(Path(runs)))
     file, card = open_weights(path)
-    files = list(_expand(paths))
+    files = list(_expand(paths))  # folders that change meanwhile do not matter
+    remarks: Counter[str] = Counter()
     reporter.note(f"weights {path}: {len(card.classes)} classes, trained on {card.source}; {backend}")
     fitted = card.preprocess
     geometry = Geometry(fit=fitted.fit, size=fitted.size, channels=card.spec.in_channels)
     model: Model | None = None
     with ThreadPoolExecutor() as threads:
         for batch in _batches(files, BATCH):
-            decoded = list(threads.map(lambda image: _attempt(image, geometry), batch))
-            if model is None and any(isinstance(pixels, np.ndarray) for pixels in decoded):
+            read = list(threads.map(lambda given: _attempt(given, geometry), batch))
+            images = [image for image in read if not isinstance(image, _Fault)]
+            remarks.update(remark for _, _, seen in images for remark in seen.remarks)
+            if model is None and images:
                 values = file.read()  # a damaged file is refused before the engine is imported
                 engine = registry.load(backend).load(card.spec, values, device=device, precision=precision)
                 model = Model(card, engine)
-            yield from _outcomes(batch, decoded, model, top)
+            yield from _outcomes(read, images, model, top)
+    tell(remarks, "images", reporter)
 
 
-def _expand(paths: Iterable[str | Path]) -> Iterator[Path]:
+def _expand(paths: Iterable[str | Path]) -> Iterator[Path | _Fault]:
+    """Yields each file, those of a folder one by one, and a fault for a folder that gives none."""
     for given in paths:
         path = Path(given)
-        if path.is_dir():
-            found = image_files(path)
-            if not found:
-                raise DataError(f"no images in {path}")
-            yield from found
-        else:
+        if not os.path.isdir(path):  # Path.is_dir would raise where the folder above is closed
             yield path
+            continue
+        try:
+            found = image_files(path)
+        except DataError as error:
+            yield _Fault(path=path, error=str(error))
+            continue
+        yield from found
+        if not found:
+            yield _Fault(path=path, error=f"no images in {path}")
 
 
-def _batches(files: Sequence[Path], size: int) -> Iterator[list[Path]]:
+def _batches(files: Sequence[Path | _Fault], size: int) -> Iterator[list[Path | _Fault]]:
     rest = iter(files)
     while batch := list(islice(rest, size)):
         yield batch
 
 
-def _attempt(path: Path, geometry: Geometry) -> NDArray[np.uint8] | DataError:
+def _attempt(file: Path | _Fault, geometry: Geometry) -> _Image | _Fault:
+    if isinstance(file, _Fault):
+        return file
     try:
-        return decode(path, geometry)
+        return file, *examine(file, geometry)
     except DataError as error:
-        return error
+        return _Fault(path=file, error=str(error))
 
 
 def _outcomes(
-    paths: Sequence[Path], decoded: Sequence[NDArray[np.uint8] | DataError], model: Model | None, top: int
+    read: Sequence[_Image | _Fault], images: Sequence[_Image], model: Model | None, top: int
 ) -> Iterator[Outcome]:
-    images = [pixels for pixels in decoded if isinstance(pixels, np.ndarray)]
-    found = iter(model.predict_images(np.stack(images), top) if model is not None and images else [])
-    for path, pixels in zip(paths, decoded, strict=True):
-        if isinstance(pixels, DataError):
-            yield Outcome(path=path, predictions=[], error=str(pixels))
+    found = iter(
+        model.predict_images(np.stack([pixels for _, pixels, _ in images]), top) if model and images else []
+    )
+    for image in read:
+        if isinstance(image, _Fault):
+            yield Outcome(path=image.path, predictions=[], error=image.error)
         else:
-            yield Outcome(path=path, predictions=next(found))
+            yield Outcome(path=image[0], predictions=next(found))

@@ -93,7 +93,7 @@ def train(
     reporter = reporter or Silent()
     backend = registry.choose(backend)
     draft = recipe_draft(recipe, overrides, data=data, precision=precision)
-    resolved, dataset = open_data(draft)
+    resolved, dataset = open_data(draft, reporter)
     path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
     parts = open_parts(dataset, resolved, reporter, ("train", "validation"), training=True)
     span = length(resolved.train, len(parts["train"]))
@@ -190,7 +190,7 @@ class _Loop:
                 self._evaluate(epoch, step)
 
     def _batches(self) -> Iterator[tuple[int, Batch]]:
-        """Yields every step's batch; where an image cannot be had any more, the last weights are written."""
+        """Yields every step's batch."""
         part, step = self._parts["train"], -1
         resident = self._trainer.resident
         make = TrainingBatches(part.store, part.labels, self._recipe, self._span, resident=resident)
@@ -199,10 +199,14 @@ class _Loop:
             for step, batch in batches:
                 yield step, batch
         except DataError as error:
-            self._save(LAST)
-            raise VitError(
-                f"step {step + 1}: {error}; the last weights are in {self._folder.path / LAST}. {self._kept()}"
-            ) from error
+            raise self._lost(step + 1, error) from error
+
+    def _lost(self, step: int, error: DataError) -> VitError:
+        """Writes the last weights and returns what to raise: an image cannot be had any more."""
+        self._save(LAST)
+        return VitError(
+            f"step {step}: {error}; the last weights are in {self._folder.path / LAST}. {self._kept()}"
+        )
 
     def _log(self, at: StepInput, metrics: Metrics, advance: Advance) -> None:
         measured = metrics.read()
@@ -221,7 +225,10 @@ class _Loop:
     def _evaluate(self, epoch: int, step: int) -> None:
         """Records figures of the validation images; epoch 0 is before training: no loss, nothing to keep."""
         with self._aside():
-            validation = self._validation()
+            try:
+                validation = self._validation()
+            except DataError as error:
+                raise self._lost(step, error) from error
             trained = {"step": step, "loss": float(np.mean(self._losses))} if epoch else {}
             self._losses = []
             self._folder.record("epoch", epoch=epoch, **trained, validation=validation)
