@@ -134,9 +134,11 @@ class Partial:
                 os.close(folder)
 
     def close(self) -> None:
-        """Lets go of the file; the next run may go on with a shared one."""
-        if not self.shared and still_at(self.path, self._handle):
-            self.path.unlink(missing_ok=True)
+        """Lets go of the file; a later run may go on with a shared one, unless it is empty."""
+        with contextlib.suppress(OSError):
+            if not (self.shared and self.size) and still_at(self.path, self._handle):
+                _note(self.path).unlink(missing_ok=True)
+                self.path.unlink()
         os.close(self._handle)
 
     def _worth_keeping(self, kept: int) -> bool:
@@ -196,6 +198,8 @@ def _claim_shared(path: Path) -> int | None:
             continue
         if mine and not _fresh_elsewhere(path, handle):
             return handle
+        if mine is None and os.fstat(handle).st_size == 0:
+            path.unlink(missing_ok=True)
         os.close(handle)
         return None
 
