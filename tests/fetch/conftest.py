@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tests.fetch.child import Told
@@ -17,8 +18,18 @@ from vitcli.fetch.download import Patience, Remote
 SIZE = 100_003
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One authority to trust: to read the hundred of the usual file takes longer than a download here."""
+    path = tmp_path_factory.mktemp("tls") / "one.pem"
+    first, end, _ = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
+    path.write_text(first + end, encoding="utf-8")
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plain_network(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -254,6 +254,13 @@ def test_a_web_page_is_no_archive(content: bytes, remote: Made, folder: Path, to
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("begin", [b"<", b" < 3", b"\x00<html>", b"<\x00a"])
+def test_bytes_that_begin_somewhat_like_a_page_are_none(begin: bytes, folder: Path, told: Told) -> None:
+    with Server(begin + bytes(10)) as server:
+        path = download(Remote(name="x.bin", url=server.url()), folder, told)
+        assert path.read_bytes() == begin + bytes(10)
+
+
 def test_a_page_may_be_what_is_wanted(folder: Path, told: Told) -> None:
     with Server(PAGE, Act(headers={"Content-Type": "text/html"})) as server:
         assert download(Remote(name="a.html", url=server.url()), folder, told).read_bytes() == PAGE

@@ -164,6 +164,18 @@ def test_no_permission(content: bytes, remote: Made, folder: Path) -> None:
     folder.chmod(0o755)
 
 
+def test_a_part_that_another_user_left_is_let_be(content: bytes, remote: Made, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    part = folder / ".file.bin.part"
+    part.write_bytes(content[:50_000])
+    part.chmod(0o444)
+    with Server(content) as server:
+        assert result(start(remote(server), folder, ordinary=True))["code"] == 0
+        assert server.ranges == [None]
+    assert sorted(folder.iterdir()) == [part, folder / "file.bin"]
+    assert part.read_bytes() == content[:50_000]
+
+
 @pytest.mark.parametrize("wanted", ["below a file", "a folder of that name", "a link"])
 def test_a_place_where_no_file_can_be(content: bytes, remote: Made, folder: Path, wanted: str) -> None:
     folder.mkdir(parents=True)

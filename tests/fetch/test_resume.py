@@ -71,6 +71,26 @@ def test_another_tag_in_the_answer_begins_anew(
         assert server.ranges == [None, "bytes=50000-", None]
 
 
+def test_without_checksum_and_tag_it_begins_anew(
+    content: bytes, remote: Made, folder: Path, told: Told, patience: Patience
+) -> None:
+    plain = Act(validators=False)
+    with Server(content, replace(plain, cut=50_000), usual=plain) as server:
+        asked = replace(remote(server), sha256=None)
+        assert download(asked, folder, told, patience=patience).read_bytes() == content
+        assert server.ranges == [None, None]
+
+
+def test_a_part_of_a_whole_of_unsaid_size_is_not_the_whole(
+    content: bytes, remote: Made, folder: Path, told: Told, patience: Patience
+) -> None:
+    short = Act(headers={"Content-Range": "bytes 50000-100002/*"}, length=10_000, cut=10_000)
+    with Server(content, Act(cut=50_000), short) as server:
+        asked = replace(remote(server), sha256=None, size=None)
+        assert download(asked, folder, told, patience=patience).read_bytes() == content
+        assert server.ranges == [None, "bytes=50000-", "bytes=60000-"]
+
+
 def test_a_server_without_ranges_begins_anew(content: bytes, remote: Made, folder: Path, told: Told) -> None:
     with Server(content, Act(cut=50_000), usual=Act(ranges=False)) as server:
         cut(remote(server), folder)
