@@ -20,15 +20,18 @@ from vitcli.fetch.download import Patience, Remote, download
 
 
 class Told:
-    """A reporter that keeps what it is told."""
+    """A reporter that keeps what it is told, and may leave a file to show that it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: str | None = None) -> None:
+        self.heard = heard
         self.notes: list[str] = []
         self.tracks: list[tuple[str, int, str]] = []
         self.advanced = 0
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+        if self.heard:
+            Path(self.heard, str(os.getpid())).touch()
 
     def track(self, title: str, total: int, unit: str) -> Any:
         self.tracks.append((title, total, unit))
@@ -54,7 +57,10 @@ def result(process: Popen[str], seconds: float = 30) -> dict[str, Any]:
 
 
 def _prepare(asked: dict[str, Any]) -> None:
-    """Makes the process as asked: limit (bytes of a file), unlocked, unflocked, ordinary (root's rights end)."""
+    """Makes the process as asked: limit (bytes of a file), unlocked, unflocked, ordinary (root's rights end).
+
+    heard: a folder in which it makes a file when it tells something.
+    """
     if limit := asked.get("limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if asked.get("unlocked"):
@@ -72,7 +78,7 @@ def main() -> None:
     _prepare(asked)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     patience = Patience(**asked["patience"]) if asked["patience"] else Patience()
-    told, code, error = Told(), 0, ""
+    told, code, error = Told(asked.get("heard")), 0, ""
     try:
         download(Remote(**asked["remote"]), Path(asked["folder"]), told, patience=patience)
     except VitError as failure:

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Self
 
 # Bytes written at a time: what a killed client leaves unread is little.
 PIECE = 8192
+_AHEAD = 8 * PIECE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,10 @@ class Server:
         self.acts, self.usual = deque(acts), usual or Act()
         self.requests: list[Request] = []
         self.sent: defaultdict[str, int] = defaultdict(int)
-        self.over = threading.Event()
+        self.over, self.gate = threading.Event(), threading.Event()
+        self.gate.set()  # cleared by a test that wants all bodies to wait
+        # What a client has of a path: no more than _AHEAD bytes are then under way to it.
+        self.has: Callable[[str], int] | None = None
         self.lock = threading.Lock()
         self._http = _Threads(("127.0.0.1", 0), _handler(self))
         self._scheme = "http"
@@ -159,7 +163,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             return {"Content-Length": str(len(body) if act.length == -1 else act.length)}
 
         def _send(self, act: Act, body: bytes, *, chunked: bool) -> None:
+            server.gate.wait(20)
+            at = len(server.content) - len(body)
             for piece in _pieces(body, [stop for stop in (act.cut, act.stall) if stop is not None]):
+                self._wait_for_client(at)
+                at += len(piece)
                 with server.lock:
                     server.sent[self.path] += len(piece)
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
@@ -172,6 +180,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 server.over.wait(20)
             elif chunked and act.cut is None:
                 self.wfile.write(b"0\r\n\r\n")
+
+        def _wait_for_client(self, at: int) -> None:
+            end = time.monotonic() + 1  # it may have been killed
+            while server.has and at - server.has(self.path) > _AHEAD and time.monotonic() < end:
+                time.sleep(0.002)
 
         def log_message(self, format: str, *args: object) -> None:
             """Tells nothing."""

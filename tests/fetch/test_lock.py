@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fetch.child import Told
-from vitcli.fetch.lock import only_one
+from vitcli.fetch.lock import only_one, try_lock
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_whoever_signed_is_waited_for(target: Path, held: Path, told: Told, text
 
 
 def test_the_lock_of_a_dead_process_is_no_lock(target: Path, held: Path, told: Told) -> None:
-    held.write_text(f"{dead()} {socket.gethostname()}")
+    held.write_text(f"{dead()} {socket.gethostname()} and more")
     with only_one(target, told):
-        assert held.read_text().startswith(f"{os.getpid()} ")
+        assert held.read_text() == f"{os.getpid()} {socket.gethostname()}"
     # A child of the dead one still has it open.
     handle = take(held, f"{dead()} {socket.gethostname()}")
     begin = time.monotonic()
@@ -83,6 +83,18 @@ def test_the_lock_of_a_dead_process_is_no_lock(target: Path, held: Path, told: T
         assert time.monotonic() - begin < 1
     assert held.exists()  # it is not ours to remove
     os.close(handle)
+
+
+def test_a_new_holder_may_not_have_signed_yet(target: Path, held: Path, told: Told) -> None:
+    handle = take(held, f"{dead()} {socket.gethostname()}")
+    for seconds, action in (
+        (0.1, lambda: os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}".encode(), 0)),
+        (0.8, lambda: os.close(handle)),
+    ):
+        threading.Timer(seconds, action).start()
+    begin = time.monotonic()
+    with only_one(target, told):
+        assert time.monotonic() - begin > 0.7
 
 
 def test_a_number_used_again_on_another_machine_is_alive(target: Path, held: Path, told: Told) -> None:
@@ -110,6 +122,22 @@ def test_where_locks_fail_the_work_goes_on(
     with only_one(target, told):
         pass
     assert told.notes == []
+
+
+def test_a_lock_that_was_removed_while_it_was_opened_is_none(
+    target: Path, held: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[int] = []
+
+    def removing(handle: int) -> bool | None:
+        if not removed:
+            removed.append(os.fstat(handle).st_ino)
+            held.unlink()
+        return try_lock(handle)
+
+    monkeypatch.setattr("vitcli.fetch.lock.try_lock", removing)
+    with only_one(target, told):
+        assert held.exists()
 
 
 def test_many_never_hold_it_together(target: Path, told: Told) -> None:

@@ -15,6 +15,7 @@ from tests.fetch.child import Told
 from tests.fetch.server import Act, Server
 from vitcli.core.errors import VerificationError, VitError
 from vitcli.fetch.download import Patience, Remote, download
+from vitcli.fetch.lock import try_lock
 
 Made = Callable[[Server], Remote]
 ONCE = Patience(connect=2, stall=0.3, tries=1, pause=0)
@@ -89,6 +90,15 @@ def test_a_part_of_a_whole_of_unsaid_size_is_not_the_whole(
         asked = replace(remote(server), sha256=None, size=None)
         assert download(asked, folder, told, patience=patience).read_bytes() == content
         assert server.ranges == [None, "bytes=50000-", "bytes=60000-"]
+
+
+def test_a_part_of_another_whole_is_not_taken(content: bytes, remote: Made, folder: Path, told: Told) -> None:
+    with Server(content, Act(cut=50_000)) as server:
+        asked = replace(remote(server), sha256=None, size=None)
+        cut(asked, folder)
+        server.acts.append(Act(headers={"Content-Range": "bytes 50000-100002/100099"}))
+        assert download(asked, folder, told).read_bytes() == content
+        assert server.ranges == [None, "bytes=50000-", None]
 
 
 def test_a_server_without_ranges_begins_anew(content: bytes, remote: Made, folder: Path, told: Told) -> None:
@@ -274,3 +284,48 @@ def test_room_is_asked_for_before_anything_is_fetched(
         # What is there already takes no further room.
         (folder / ".file.bin.part").write_bytes(content[:50_000])
         download(remote(server), folder, told, needed=1_040_000)
+
+
+def test_a_part_that_got_its_name_meanwhile_is_not_written(
+    content: bytes, remote: Made, folder: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between our opening it and our locking it, its writer finishes.
+    folder.mkdir(parents=True)
+    part, finished = folder / ".file.bin.part", folder / "finished"
+    part.write_bytes(content[:50_000])
+
+    def finishing(handle: int) -> bool | None:
+        if not finished.exists():
+            part.rename(finished)
+        return try_lock(handle)
+
+    monkeypatch.setattr("vitcli.fetch.partial.try_lock", finishing)
+    with Server(content) as server:
+        assert download(remote(server), folder, told).read_bytes() == content
+        assert server.ranges == [None]
+    assert finished.read_bytes() == content[:50_000]
+
+
+def test_a_disk_may_take_less_than_it_is_given(
+    content: bytes, remote: Made, folder: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: write(handle, data[:999], at))
+    with Server(content) as server:
+        assert download(remote(server), folder, told).read_bytes() == content
+        assert len(server.requests) == 1
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    content: bytes, remote: Made, folder: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, seen = os.fsync, []
+
+    def watched(handle: int) -> None:
+        seen.append((Path(f"/dev/fd/{handle}").resolve().name, (folder / "file.bin").exists()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with Server(content) as server:
+        download(remote(server), folder, told)
+    assert seen == [(".file.bin.part", False), (folder.name, True)]
