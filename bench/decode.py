@@ -75,12 +75,14 @@ def loaders(files: list[Path], workers: int, turns: int) -> dict[str, Any]:
 
 def vit(files: list[Path], workers: int) -> Callable[[], Iterator[Any]]:
     """Ours: a streamed store, decoded by threads."""
+    from vitcli.core.reporter import Silent
     from vitcli.data.batches import evaluation_batches
     from vitcli.data.decode import Geometry
+    from vitcli.data.scan import scan
     from vitcli.data.store import StreamStore
 
     geometry = Geometry(fit="crop", size=SIDE, channels=3)
-    store = StreamStore(files, geometry, np.ones((len(files), 2), np.int32), 0, workers)
+    store = StreamStore(files, geometry, scan(files, geometry, Silent(), ""), 0, workers)
     return lambda: (images[:count] for images, count in evaluation_batches(store, BATCH))
 
 

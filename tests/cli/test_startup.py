@@ -39,6 +39,8 @@ COMMANDS = (
     ("datasets", "fetch"),
     ("datasets", "verify"),
     ("datasets", "remove"),
+    ("datasets", "scan"),
+    ("datasets", "bench"),
 )
 # One process prints every help page, and after each which array libraries have been loaded.
 HELP_PAGES = """

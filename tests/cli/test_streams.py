@@ -122,7 +122,7 @@ def test_terminal_shows_progress(tmp_path: Path) -> None:
     )
     assert code == 0, text
     assert "training" in text
-    assert "/2514" in text  # two epochs of 1,257 images
+    assert "/2,514 images" in text  # two epochs of 1,257 images
     assert "images/s" in text
     assert "epoch   2/2" in text
 
