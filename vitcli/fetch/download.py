@@ -33,6 +33,7 @@ __all__ = ["PATIENCE", "Patience", "Remote", "check_file", "download"]
 
 # Seconds after which a first try without any connection is the last: a user without network waits no longer.
 _SOON = 3.0
+_MARKUP = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
@@ -142,6 +143,8 @@ class _Download:
         """Asks for what is missing and takes it; returns False where it has to be asked for from the start."""
         partial, remote = self._partial, self._remote
         headers = {}
+        if not partial.worth_keeping(partial.size):
+            partial.restart()
         if partial.size:
             headers["Range"] = f"bytes={partial.size}-"
             if partial.validator:
@@ -162,7 +165,7 @@ class _Download:
             if response.status_code == 200:
                 partial.begin(_origin(remote, response, total))
                 self._check_room_for(total)
-            self._take(response, remote.size or total)
+            self._take(response, total if partial.total is None else partial.total)
             return True
 
     def _take(self, response: httpx.Response, total: int | None) -> None:
@@ -202,7 +205,7 @@ class _Download:
         """Refuses the page of a login or of an error that comes as if it were the file."""
         name = self._remote.name
         page = kind.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
-        markup = piece.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+        markup = _MARKUP.match(piece) is not None
         if (page or markup) and not name.lower().endswith((".html", ".htm", ".xhtml", ".xml", ".svg")):
             raise VitError(
                 f"the server sent a web page instead of {name}: {shown(self._remote.url)}; "

@@ -74,7 +74,7 @@ class Partial:
         self._handle = handle
         self.size, self.digest = 0, remote.new_digest()
         kept = os.fstat(handle).st_size
-        if kept and self._worth_keeping(kept):
+        if kept and self.worth_keeping(kept):
             read_into(self.digest, path)
             self.size = kept
         elif kept:
@@ -91,6 +91,13 @@ class Partial:
     def validator(self) -> str | None:
         """What the server may compare to tell whether its file is still the one begun here."""
         return self.origin.validator if self.origin and self.origin.url == self.remote.url else None
+
+    def worth_keeping(self, size: int) -> bool:
+        """Whether so many bytes may be gone on with."""
+        if self.total is not None and size > self.total:
+            return False
+        # The checksum decides in the end, whoever sent the beginning; without one, the server has to.
+        return self.remote.checksum is not None or self.validator is not None
 
     def begin(self, origin: Origin) -> None:
         """Empties the file and notes what it will be a part of."""
@@ -134,16 +141,12 @@ class Partial:
                 os.close(folder)
 
     def close(self) -> None:
-        """Lets go of the file; the next run may go on with a shared one."""
-        if not self.shared and still_at(self.path, self._handle):
-            self.path.unlink(missing_ok=True)
+        """Lets go of the file; a later run may go on with a shared one, unless it is empty."""
+        with contextlib.suppress(OSError):
+            if not (self.shared and self.size) and still_at(self.path, self._handle):
+                _note(self.path).unlink(missing_ok=True)
+                self.path.unlink()
         os.close(self._handle)
-
-    def _worth_keeping(self, kept: int) -> bool:
-        if self.total is not None and kept > self.total:
-            return False
-        # The checksum decides in the end, whoever sent the beginning; without one, the server has to.
-        return self.remote.checksum is not None or self.validator is not None
 
 
 @contextmanager
@@ -189,13 +192,18 @@ def writing(path: Path) -> Iterator[None]:
 def _claim_shared(path: Path) -> int | None:
     """Returns the open partial file, locked, or None where it may have another writer."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except PermissionError:  # another user's
+            return None
         mine = try_lock(handle)
         if mine and not still_at(path, handle):  # its writer finished, and it has another name now
             os.close(handle)
             continue
         if mine and not _fresh_elsewhere(path, handle):
             return handle
+        if mine is None and os.fstat(handle).st_size == 0:
+            path.unlink(missing_ok=True)
         os.close(handle)
         return None
 
