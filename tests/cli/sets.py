@@ -7,9 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
-from tests.fetch.archives import PACKERS, tar_of, zip_of
+import pytest
+
+from tests.fetch.archives import PACKERS, tar_of, written, zip_of
+from vitcli.data.catalogue import CATALOGUE, lookup
 from vitcli.data.releases import Release
 from vitcli.fetch.remote import Remote
 
@@ -71,6 +75,28 @@ def release(files: Mapping[str, bytes], count: int, suffix: str) -> Release:
 def unpinned(made: Release) -> Release:
     """A release of which neither size nor checksum is published."""
     return replace(made, files=tuple(replace(file, size=None, sha256=None) for file in made.files))
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, made: Release) -> None:
+    """Puts a release in the place of what the catalogue knows of a name."""
+    known = lookup(name)
+    assert known is not None
+    sizes = {**known.entry.sizes, known.size: made}
+    monkeypatch.setitem(CATALOGUE, known.entry.name, replace(known.entry, sizes=sizes))
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, without the hidden ones."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def archives(folder: Path, name: str) -> list[str]:
+    """A set's archives as files, as options."""
+    found: list[str] = []
+    for file, data in LAYOUTS[name][0].items():
+        found += ["--from-file", str(written(folder / file, data))]
+    return found
 
 
 @contextmanager

@@ -19,17 +19,21 @@ from typing import Any
 import pytest
 
 from tests.cli.running import here, snapshot
-from tests.cli.sets import LAYOUTS, photos, release, serving, tgz, unpinned
+from tests.cli.sets import LAYOUTS, archives, held, photos, publish, release, serving, tgz, unpinned
 from tests.fetch.archives import written
 from tests.fetch.hostile import HOSTILE
 from vitcli.commands import fetch
 from vitcli.core.reporter import Silent
-from vitcli.data.catalogue import CATALOGUE, lookup
 from vitcli.data.install import choose, install
 from vitcli.data.installed import MARKER
-from vitcli.data.releases import Release
 
 NETTE = {name.removeprefix("imagenette2-160/"): data for name, data in photos("imagenette2-160").items()}
+
+OF_EVERY_KIND = (
+    *("upwards", "upwards by a pax record", "sole folder of dots", "absolute", "a drive", "too deep"),
+    *("a link and a write through it", "a hard link", "a pipe", "a device", "twice", "twins of case"),
+    *("a bomb", "a bomb in a zip", "a zip that says more", "encrypted", "a page", "no files"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,28 +51,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "sets"
     if (tmp_path / "sets").is_dir():
         assert {name for name in os.listdir(tmp_path / "sets") if name.startswith(".")} <= {".fetch"}
-
-
-def publish(monkeypatch: pytest.MonkeyPatch, name: str, made: Release) -> None:
-    """Puts a release in the place of what the catalogue knows of a name."""
-    known = lookup(name)
-    assert known is not None
-    sizes = {**known.entry.sizes, known.size: made}
-    monkeypatch.setitem(CATALOGUE, known.entry.name, replace(known.entry, sizes=sizes))
-
-
-def held(folder: Path) -> dict[str, bytes]:
-    """The files below a folder, without the hidden ones."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def archives(folder: Path, name: str) -> list[str]:
-    """A set's archives as files, as options."""
-    found: list[str] = []
-    for file, data in LAYOUTS[name][0].items():
-        found += ["--from-file", str(written(folder / file, data))]
-    return found
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -131,7 +113,7 @@ def test_sizes_roots_and_the_file_itself(tmp_path: Path, root: Path) -> None:
     assert os.listdir(elsewhere) == []
 
 
-def test_a_kept_archive_serves_again(root: Path) -> None:
+def test_a_kept_archive_serves_again(root: Path, tmp_path: Path) -> None:
     files = LAYOUTS["pets"][0]
     with serving(files) as (url, asked):
         said = here("datasets", "fetch", "pets", "--url", url, "--keep-archive")
@@ -139,6 +121,11 @@ def test_a_kept_archive_serves_again(root: Path) -> None:
         assert said.out.splitlines()[1] == f"{kept} keeps what was downloaded"
         assert held(kept) == files
         assert here("datasets", "remove", "pets", "--yes").code == 0
+        given = archives(tmp_path, "pets")
+        for source in (given, [*given, "--keep-archive"]):
+            assert "keeps" not in here("datasets", "fetch", "pets", *source).out
+            assert held(kept) == files
+            assert here("datasets", "remove", "pets", "--yes").code == 0
         asked.clear()
         assert here("datasets", "fetch", "pets", "--url", url).code == 0
         assert asked == []
@@ -165,29 +152,7 @@ def test_a_wrong_archive_is_not_unpacked(spoil: Any, part: str, tmp_path: Path, 
     assert snapshot(archive) == before
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "upwards",
-        "upwards by a pax record",
-        "sole folder of dots",
-        "absolute",
-        "a drive",
-        "a link and a write through it",
-        "a hard link",
-        "a pipe",
-        "a device",
-        "twice",
-        "twins of case",
-        "too deep",
-        "a bomb",
-        "a bomb in a zip",
-        "a zip that says more",
-        "encrypted",
-        "a page",
-        "no files",
-    ],
-)
+@pytest.mark.parametrize("case", OF_EVERY_KIND)
 def test_a_hostile_archive_of_a_set_without_a_checksum(
     case: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         tar_of({"é": b"1", unicodedata.normalize("NFD", "É"): b"2"}),
         "differs from another name in case",
     ),
+    "twins of accents in two orders": (
+        tar_of({"α\u0345\u0301": b"1", "α\u0301\u0345": b"2"}),
+        "differs from another name in case",
+    ),
     "a file as a folder": (tar(entry("a", b"1"), entry("a/b", b"2")), "twice"),
     "a folder as a file": (tar(entry("a/b", b"1"), entry("a", b"2")), "twice"),
     "too many files": (tar(*[entry(str(number)) for number in range(21)]), "more than 20 files"),
@@ -70,6 +74,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "more than 20 files",
     ),
     "too many in a zip": (zip_of({str(number): b"" for number in range(21)}), "more than 20 files"),
+    "a long list of members": (zip_of({f"{n:060}": b"" for n in range(3000)}), "a list of members of"),
     "too large": (tar_of({str(number): NOISE for number in range(6)}), "more than 5,000,000 bytes"),
     "too large in a zip": (zip_of({str(number): NOISE for number in range(6)}), "more than 5,000,000 bytes"),
     "a lie of 8 GB": (tar(entry("a", b"1"), entry("b")[:124] + b"77777777777\0" + bytes(376)), "damaged"),

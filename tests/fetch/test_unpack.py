@@ -71,9 +71,15 @@ def test_a_zip_comes_out_as_it_went_in(mode: int, method: int, tmp_path: Path) -
     assert held(tmp_path / "set") == LIFTED
 
 
-@pytest.mark.parametrize("form", ["gnu", "pax"])
+@pytest.mark.parametrize("form", FORMS)
 def test_long_and_foreign_names(form: str, tmp_path: Path) -> None:
-    names = ["d" * 90 + "/" + "f" * 200, "größe/ß.jpg", "naïve/猫 1.jpg", "bc:d/-x", ".hidden/.x"]
+    names = [
+        "d" * 90 + "/" + "f" * (90 if form == "ustar" else 200),
+        "größe/ß.jpg",
+        "naïve/猫 1.jpg",
+        "bc:d/-x",
+        ".hidden/.x",
+    ]
     files = {name: name.encode() for name in names}
     unpack(written(tmp_path / "a", tar_of(files, FORMS[form])), tmp_path / "set", Silent())
     assert held(tmp_path / "set") == files
@@ -92,6 +98,32 @@ def test_gnu_tar_and_several_streams(tmp_path: Path) -> None:
     archive = written(tmp_path / "many", b"".join(pieces) + bytes(700))
     unpack(archive, tmp_path / "set", Silent())
     assert held(tmp_path / "set") == LIFTED
+
+
+def test_a_folder_as_before_posix(tmp_path: Path) -> None:
+    data = tar(entry("d/", kind=tarfile.AREGTYPE), entry("d/x", b"1", tarfile.AREGTYPE), entry("y"))
+    unpack(written(tmp_path / "a", data), tmp_path / "set", Silent())
+    assert held(tmp_path / "set") == {"d/x": b"1", "y": b""}
+
+
+def test_what_is_small_is_no_bomb(tmp_path: Path) -> None:
+    """A blank mask of 900 kB, at more than 200 to 1."""
+    for name, data in (
+        ("tar", PACKERS["xz"](tar_of({"a": bytes(900_000)}))),
+        ("zip", zip_of({"a": bytes(900_000)})),
+    ):
+        assert len(data) < 900_000 / 200
+        assert unpack(written(tmp_path / "a", data), tmp_path / name, Silent(), limits=LIMITS).size == 900_000
+
+
+def test_no_more_is_written_than_was_declared(around: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reads the archive: here a reader of zips that goes on and on."""
+    pieces = iter([b"x" * 100] * 50)
+    monkeypatch.setattr("vitcli.fetch.unpack._zip_content", lambda *_: pieces)
+    with pytest.raises(DataError, match="'a' does not hold the 250 bytes that it declares"):
+        unpack(written(around / "archive", zip_of({"a": bytes(250)})), around / "sets" / "new", Silent())
+    assert len(list(pieces)) == 47
+    assert os.listdir(around / "sets") == []
 
 
 def test_modes_come_from_the_umask_not_from_the_archive(tmp_path: Path) -> None:
@@ -326,6 +358,16 @@ def test_two_archives_into_one_folder(tmp_path: Path) -> None:
         lift(temporary)
     assert first == Unpacked(files=1, size=1)
     assert held(tmp_path / "set") == {"x/1": b"1", "y/2": b"2"}
+
+
+def test_one_that_is_at_work_is_not_disturbed(tmp_path: Path) -> None:
+    archive = written(tmp_path / "a", tar_of(TREE))
+    with whole(tmp_path / "set") as temporary:
+        (temporary / "x").touch()
+        sweep(tmp_path / "set")
+        with pytest.raises(RequestError, match="another process is at work"):
+            unpack(archive, tmp_path / "set", Silent())
+    assert held(tmp_path / "set") == {"x": b""}
 
 
 def test_sweep_removes_what_was_left_and_no_more(tmp_path: Path) -> None:

@@ -97,7 +97,6 @@ def install(
     release = _release(known)
     if is_complete(folder):
         return Installed(name=known.name, place=folder, already=True)
-    _check_free(folder)
     if mirror is not None and given:
         raise RequestError("--url and --from-file: say where the archives are once")
     matched = _matched(known, release, given) if given else None
