@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.matches
 # The environment is reused as long as neither the lock nor the project's own list of needs has changed.
 WANTED := $(shell cat constraints.txt pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: setup demo test lint bench check-slow clean
+.PHONY: setup demo test lint bench check-slow check-online clean
 
 setup:
 	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then \
@@ -35,6 +35,10 @@ bench: setup
 
 check-slow: setup
 	$(BIN)/python -m pytest --numprocesses auto -m "slow or not slow"
+
+# Asks the servers of known sets whether they serve what the table says; FULL=1 reads every archive (13 GB).
+check-online: setup
+	$(BIN)/python -m bench.check_online $(if $(FULL),--full)
 
 clean:
 	rm -rf $(VENV)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -69,19 +68,22 @@ class ConsoleReporter:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[reached]}"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}"),
         )
         begin = time.perf_counter()
         with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task(title, total=total, detail="", speed="")
+            task = progress.add_task(
+                title, total=total or None, detail="", speed="", reached=_reached(0, total, unit)
+            )
 
             def advance(amount: int, detail: str = "") -> None:
                 done = progress.tasks[task].completed + amount
-                speed = f"{done / (time.perf_counter() - begin):,.1f} {unit}/s"
-                progress.update(task, advance=amount, detail=detail, speed=speed)
+                speed = _speed(done / (time.perf_counter() - begin), unit)
+                reached = _reached(done, total, unit)
+                progress.update(task, advance=amount, detail=detail, speed=speed, reached=reached)
 
             yield advance
 
@@ -93,13 +95,24 @@ class ConsoleReporter:
             nonlocal done, last
             done += amount
             now = time.perf_counter()
-            if now - last > _QUIET and done < total:
+            if now - last > _QUIET and (done < total or not total):
                 last = now
-                left = (now - begin) / done * (total - done)
-                speed = f"{done / (now - begin):,.1f} {unit}/s"
-                self.note(f"{title} {done:,}/{total:,} {unit}, {speed}, {left:,.0f} s left {detail}".rstrip())
+                left = f", {(now - begin) / done * (total - done):,.0f} s left" if total else ""
+                told = f"{title} {_reached(done, total, unit)}, {_speed(done / (now - begin), unit)}{left}"
+                self.note(f"{told} {detail}".rstrip())
 
         yield advance
+
+
+def _reached(done: float, total: int, unit: str) -> str:
+    """Returns how much of the work is done; bytes by the million."""
+    if unit == "bytes":
+        return f"{done / 1e6:,.1f}" + (f"/{total / 1e6:,.1f} MB" if total else " MB")
+    return f"{done:,.0f}/{total:,} {unit}" if total else f"{done:,.0f} {unit}"
+
+
+def _speed(rate: float, unit: str) -> str:
+    return f"{rate / 1e6:,.1f} MB/s" if unit == "bytes" else f"{rate:,.1f} {unit}/s"
 
 
 def next_command(text: str) -> None:

@@ -36,6 +36,9 @@ COMMANDS = (
     ("datasets", "list"),
     ("datasets", "info"),
     ("datasets", "show"),
+    ("datasets", "fetch"),
+    ("datasets", "verify"),
+    ("datasets", "remove"),
 )
 # One process prints every help page, and after each which array libraries have been loaded.
 HELP_PAGES = """

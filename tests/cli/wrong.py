@@ -85,8 +85,11 @@ RECIPES: dict[str, Case] = {
 
 DATA: dict[str, Case] = {
     "no such folder": ("train --data nothing", ("'nothing'", "neither a folder", "digits, cifar10")),
-    "misspelt set": ("train --data cifar100", ("'cifar100'", "'cifar10'")),
-    "known set that is not here": ("train --data cifar10", ("CIFAR-10", "--data DIR", "https://")),
+    "misspelt set": ("train --data cifar11", ("'cifar11'", "'cifar10'")),
+    "known set that is not here": (
+        "train --data cifar10",
+        ("CIFAR-10", "--data DIR", "vit datasets fetch cifar10"),
+    ),
     "empty folder": ("train --data empty", ("empty has no class folders", "expected DIR/")),
     "empty class": ("train --data emptyclass", ("emptyclass/zz", "put some there")),
     "one class": ("train --data one", ("one class, 'a'", "expected DIR/")),

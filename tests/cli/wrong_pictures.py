@@ -24,7 +24,7 @@ PICTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "confusion onto a photo": ("evaluate runs/taken --confusion five/a/0.png", ("five/a/0.png exists",)),
     "parts of no picture": ("evaluate runs/taken --normalise", ("--normalise", "--confusion FILE.png")),
     "show nothing": ("datasets show nothing", ("'nothing'", "digits, cifar10")),
-    "show a set that is not here": ("datasets show cifar10", ("CIFAR-10", "https://")),
+    "show a set that is not here": ("datasets show cifar10", ("CIFAR-10", "vit datasets fetch cifar10")),
     "show a part that is not there": ("datasets show five --split test", ("five has no test", "train")),
     "show an unknown part": ("datasets show five --split tset", ("--split tset", "'test'")),
     "show none": ("datasets show five --count 0", ("--count", "greater than or equal to 1")),

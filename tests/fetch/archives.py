@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import struct
 import tarfile
 import zipfile
@@ -15,14 +16,14 @@ from pathlib import Path
 
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "tar": lambda data: data,
-    "gz": lambda data: gzip.compress(data, 1),
+    "gz": lambda data: gzip.compress(data, 1, mtime=0),
     "bz2": bz2.compress,
     "xz": lambda data: lzma.compress(data, preset=0),
 }
 # Two folders and four files, one of them empty and one longer than a piece that is read at once.
 TREE = {
     "set/train/a/1.jpg": b"one",
-    "set/train/b/2.jpg": bytes(range(256)) * 2000,
+    "set/train/b/2.jpg": random.Random(3).randbytes(400_000),
     "set/val/a/3.jpg": b"",
     "set/labels.csv": b"path,label\n",
 }

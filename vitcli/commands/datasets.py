@@ -9,25 +9,39 @@ from typing import Annotated
 
 import typer
 
-from vitcli.commands import options
+from vitcli.commands import fetch, options
 
 app = typer.Typer(help="Data sets known by name.", no_args_is_help=True)
+app.command("fetch")(fetch.fetch)
+app.command("verify")(fetch.verify)
+app.command("remove")(fetch.remove)
 
 
 @app.command("list")
 def list_datasets(as_json: options.Json = False) -> None:
-    """List the data sets known by name and where each would be read from."""
+    """List the data sets known by name: what they hold, what there is to download, and which are here."""
     from vitcli import render
-    from vitcli.data.catalogue import CATALOGUE
+    from vitcli.data.catalogue import CATALOGUE, lookup
+    from vitcli.data.installed import state
 
+    names = [
+        f"{entry.name}-{size}" if number else entry.name
+        for entry in CATALOGUE.values()
+        for number, size in enumerate(entry.sizes or [""])
+    ]
     rows = []
-    for entry in CATALOGUE.values():
-        place = "built in" if entry.built_in else str(entry.place) if entry.place.exists() else "absent"
-        rows.append([entry.name, entry.images, place])
+    for known in filter(None, map(lookup, names)):
+        is_state = state(known, known.folder)
+        place = str(known.place) if is_state in ("fetched", "your own") else is_state
+        size = f"{known.release.size / 1e6:,.0f} MB" if known.release else ""
+        rows.append([known.name, known.entry.images, size, is_state, place])
     if as_json:
-        options.print_json([{"name": name, "images": images, "place": place} for name, images, place in rows])
+        keys = ("name", "images", "download", "state", "place")
+        options.print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
-    render.out().print(render.table("", ["name", "images", "place"], rows))
+    # Where a set is, is told by info; other sizes are told apart by their names alone.
+    table = [row[:4] for row in rows]
+    render.out().print(render.table("", ["name", "images", "download", "state"], table, right=[2]))
     render.next_command("vit datasets info NAME")
 
 
@@ -49,10 +63,11 @@ def info(
     steps = told.pop("steps", None)
     width = max(len(key) for key in told)
     for key, text in told.items():
-        typer.echo(f"{key.replace('_', ' '):<{width}}  {text}")
+        typer.echo(f"{key.replace('_', ' '):<{width}}  " + text.replace("\n", "\n" + " " * (width + 2)))
     if steps is not None:  # flush left, so that its commands can be copied
         typer.echo(f"\n{steps}")
-    render.next_command(_train(name))
+    wanting = facts.get("state") == "absent" and "files" in facts
+    render.next_command(str(facts["obtain"]) if wanting else _train(name))
 
 
 @app.command("show")
@@ -118,13 +133,23 @@ def _train(name: str) -> str:
 
 def _facts(name: str) -> dict[str, object]:
     """Returns what the catalogue says of a known set, and what is really there, if anything is."""
-    from vitcli.data.catalogue import CATALOGUE
+    from vitcli.data.catalogue import lookup
+    from vitcli.data.installed import state
 
-    entry = CATALOGUE.get(name)
-    if entry is None:
+    known = lookup(name)
+    if known is None:
         return _counts(name)
-    facts: dict[str, object] = {**asdict(entry), "place": "built in" if entry.built_in else str(entry.place)}
-    return facts | _counts(name) if entry.built_in or entry.place.exists() else facts
+    entry = known.entry
+    facts: dict[str, object] = {**asdict(entry), "name": known.name, "obtain": known.obtain}
+    del facts["sizes"]
+    if sizes := [size for size in entry.sizes if size]:
+        facts["sizes"] = sizes
+    if known.release is not None:
+        facts["download"] = f"{known.release.size:,} bytes; {known.release.unpacked:,} unpacked, about"
+        facts["files"] = [asdict(remote) for remote in known.release.files]
+    facts["place"] = "built in" if entry.built_in else str(known.place)
+    facts["state"] = state(known, known.folder)
+    return facts | _counts(name) if entry.built_in or known.place.exists() else facts
 
 
 def _counts(source: str) -> dict[str, object]:
@@ -138,7 +163,9 @@ def _counts(source: str) -> dict[str, object]:
 
 
 def _words(value: object) -> str:
-    """Returns a fact on one line (steps: as they are)."""
+    """Returns a fact as text, on one line but for files (and steps, which stay as they are)."""
     if isinstance(value, dict):
         return ", ".join(f"data.{key}={item}" for key, item in value.items())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join(f"{file['url']} sha256:{file['sha256'] or 'not published'}" for file in value)
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

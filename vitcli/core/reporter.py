@@ -23,7 +23,7 @@ class Reporter(Protocol):
         ...
 
     def track(self, title: str, total: int, unit: str) -> AbstractContextManager[Advance]:
-        """Returns a context in which `total` units of work are done."""
+        """Returns a context in which `total` units of work are done (0: nobody knows how many)."""
         ...
 
 

@@ -7,16 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitcli.data import releases, steps
+from vitcli.data.releases import Release
+
+_IMAGENET = "images under ImageNet's terms: research, not commercial"
+_CIFAR = "not stated by its authors; used for research"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """A known set.
 
     Attributes:
-        obtain: where to get it, in one line; "built in" where it comes with vit.
-        csv: the file in its folder that lists its images; empty: its images are in class folders.
+        obtain: where to get it, in one line; "built in" where it comes with vit; empty where vit fetches it.
+        csv: the file in its folder that lists its images; empty: its folder is read as a whole.
         reading: keys of `data` (without `data.`) by which that file is read, where a recipe leaves them unsaid.
         steps: lines that say how its folder is made, where one line cannot.
+        sizes: what is published of it, the default first; the key is empty where there is one size.
     """
 
     name: str
@@ -25,71 +32,52 @@ class Entry:
     num_classes: int
     license: str
     citation: str
-    obtain: str
+    obtain: str = ""
     csv: str = ""
     reading: Mapping[str, str] = field(default_factory=dict)
     steps: str = ""
+    sizes: Mapping[str, Release] = field(default_factory=dict)
 
     @property
     def built_in(self) -> bool:
         """Whether it comes with vit."""
         return self.obtain == "built in"
 
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A known set in one of its sizes.
+
+    Attributes:
+        size: empty where there is but one.
+        release: what is published of it; none: vit does not fetch it.
+    """
+
+    entry: Entry
+    size: str = ""
+    release: Release | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, by which `data.source` knows it: `imagenette`, `imagenette-160`."""
+        default = self.size == next(iter(self.entry.sizes), "")
+        return self.entry.name if default else f"{self.entry.name}-{self.size}"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is looked for, and fetched to."""
+        return data_root() / self.name
+
     @property
     def place(self) -> Path:
-        """What is read where the name is given: its folder, or the CSV file in it."""
-        return data_root() / self.name / self.csv
+        """What is read: its folder, or the CSV file in it."""
+        return self.folder / self.entry.csv
 
+    @property
+    def obtain(self) -> str:
+        """How to get it, in one line."""
+        return self.entry.obtain or f"vit datasets fetch {self.name}"
 
-_CASSAVA_STEPS = """\
-The images are not fetched by vit, because Kaggle wants you to accept the competition's rules. With a Kaggle account:
-
-1. Accept the rules at https://www.kaggle.com/competitions/cassava-leaf-disease-classification/rules
-2. Press "Download All" at the address above, or, with an API token (https://www.kaggle.com/docs/api):
-
-pip install kaggle
-kaggle competitions download -c cassava-leaf-disease-classification
-
-3. Unpack it as $VIT_DATA/cassava (VIT_DATA is ~/.local/share/vit unless you set it), or put a link of that name there:
-
-export VIT_DATA="${VIT_DATA:-$HOME/.local/share/vit}"
-mkdir -p "$VIT_DATA/cassava"
-unzip cassava-leaf-disease-classification.zip -d "$VIT_DATA/cassava"
-
-That folder must then hold train.csv, label_num_to_disease_map.json and train_images/; nothing else is read.
-Kaggle keeps the labels of its test images to itself, so a tenth of these is held out (data.validation)."""
-
-_COCO5_STEPS = """\
-The set is a selection that course work makes from COCO's training images: those in which exactly one of the five
-categories is annotated, resized to 64 x 64 pixels; about 1,500 to train on and 500 to test on for each class.
-Each reader's own selection differs a little, and so does the accuracy on it.
-
-1. In a folder with 40 GB of room, fetch COCO's training images and annotations:
-
-curl -O http://images.cocodataset.org/zips/train2017.zip
-curl -O http://images.cocodataset.org/annotations/annotations_trainval2017.zip
-unzip -q train2017.zip
-unzip -q annotations_trainval2017.zip
-pip install pycocotools pillow
-
-2. There, run this with Python; it writes coco5/train/CLASS/*.jpg and coco5/test/CLASS/*.jpg:
-
-from pathlib import Path
-from PIL import Image
-from pycocotools.coco import COCO
-
-NAMES, TRAIN, TEST = ["airplane", "bus", "cat", "dog", "pizza"], 1500, 500
-coco = COCO("annotations/instances_train2017.json")
-found = {name: set(coco.getImgIds(catIds=coco.getCatIds(catNms=[name]))) for name in NAMES}
-for name in NAMES:
-    others = set().union(*(found[other] for other in NAMES if other != name))
-    for count, number in enumerate(sorted(found[name] - others)[: TRAIN + TEST]):
-        source = Path("train2017", coco.loadImgs([number])[0]["file_name"])
-        target = Path("coco5", "train" if count < TRAIN else "test", name, source.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(source).convert("RGB").resize((64, 64)).save(target, quality=95)
-
-3. Move coco5 to $VIT_DATA/coco5 (VIT_DATA is ~/.local/share/vit unless you set it), or say --data coco5 here."""
 
 CATALOGUE = {
     entry.name: entry
@@ -108,18 +96,99 @@ CATALOGUE = {
             title="CIFAR-10",
             images="60,000 colour images of 32 x 32 pixels; 50,000 train, 10,000 test",
             num_classes=10,
-            license="not stated by its authors; used for research",
+            license=_CIFAR,
             citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
-            obtain="https://www.cs.toronto.edu/~kriz/cifar.html, unpacked as train/CLASS/*.png and test/CLASS/*.png",
+            sizes={"": releases.CIFAR10},
+        ),
+        Entry(
+            name="cifar100",
+            title="CIFAR-100",
+            images="60,000 colour images of 32 x 32 pixels; 50,000 train, 10,000 test",
+            num_classes=100,
+            license=_CIFAR,
+            citation="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+            sizes={"": releases.CIFAR100},
         ),
         Entry(
             name="imagenette",
             title="Imagenette",
             images="13,394 photographs of 10 ImageNet classes; 9,469 train, 3,925 validation",
             num_classes=10,
-            license="images under ImageNet's terms: research, not commercial",
+            license=_IMAGENET,
             citation="Howard 2019, https://github.com/fastai/imagenette",
-            obtain="https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz, unpacked (train/ and val/)",
+            sizes=releases.IMAGENETTE,
+        ),
+        Entry(
+            name="imagewoof",
+            title="Imagewoof",
+            images="12,954 photographs of 10 breeds of dogs in ImageNet; 9,025 train, 3,929 validation",
+            num_classes=10,
+            license=_IMAGENET,
+            citation="Howard 2019, https://github.com/fastai/imagenette",
+            sizes=releases.IMAGEWOOF,
+        ),
+        Entry(
+            name="mnist",
+            title="MNIST",
+            images="70,000 grey images of 28 x 28 pixels; 60,000 train, 10,000 test",
+            num_classes=10,
+            license="CC BY-SA 3.0, as widely told; not stated with the files",
+            citation="LeCun, Bottou, Bengio & Haffner 1998, Gradient-Based Learning Applied to Document Recognition",
+            sizes={"": releases.MNIST},
+        ),
+        Entry(
+            name="fashion-mnist",
+            title="Fashion-MNIST",
+            images="70,000 grey images of 28 x 28 pixels; 60,000 train, 10,000 test",
+            num_classes=10,
+            license="MIT",
+            citation="Xiao, Rasul & Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
+            sizes={"": releases.FASHION_MNIST},
+        ),
+        Entry(
+            name="pets",
+            title="Oxford-IIIT Pet",
+            images="7,349 photographs of cats and dogs; 3,680 train, 3,669 test",
+            num_classes=37,
+            license="CC BY-SA 4.0; the photographs remain their owners'",
+            citation="Parkhi, Vedaldi, Zisserman & Jawahar 2012, Cats and Dogs, CVPR",
+            sizes={"": releases.PETS},
+        ),
+        Entry(
+            name="flowers102",
+            title="Oxford 102 Flowers",
+            images="8,189 photographs of flowers; 1,020 train, 1,020 validation, 6,149 test",
+            num_classes=102,
+            license="not stated by its authors; used for research",
+            citation="Nilsback & Zisserman 2008, Automated Flower Classification, ICVGIP, doi:10.1109/ICVGIP.2008.47",
+            sizes={"": releases.FLOWERS102},
+        ),
+        Entry(
+            name="food101",
+            title="Food-101",
+            images="101,000 photographs of dishes; 75,750 train, 25,250 test",
+            num_classes=101,
+            license="images of Foodspotting, not its authors': research within fair use",
+            citation="Bossard, Guillaumin & Van Gool 2014, Food-101: Mining Discriminative Components, ECCV",
+            sizes={"": releases.FOOD101},
+        ),
+        Entry(
+            name="stl10",
+            title="STL-10",
+            images="13,000 colour images of 96 x 96 pixels; 5,000 train, 8,000 test (and 100,000 without labels)",
+            num_classes=10,
+            license=_IMAGENET,
+            citation="Coates, Lee & Ng 2011, Single-Layer Networks in Unsupervised Feature Learning, AISTATS",
+            sizes={"": releases.STL10},
+        ),
+        Entry(
+            name="tiny-imagenet",
+            title="Tiny ImageNet",
+            images="110,000 colour images of 64 x 64 pixels; 100,000 train, 10,000 validation",
+            num_classes=200,
+            license=_IMAGENET,
+            citation="Le & Yang 2015, Tiny ImageNet Visual Recognition Challenge, Stanford CS 231N",
+            sizes={"": releases.TINY_IMAGENET},
         ),
         Entry(
             name="cassava",
@@ -139,7 +208,7 @@ CATALOGUE = {
                 "image_folder": "train_images",
                 "label_names": "label_num_to_disease_map.json",
             },
-            steps=_CASSAVA_STEPS,
+            steps=steps.CASSAVA,
         ),
         Entry(
             name="coco5",
@@ -149,10 +218,22 @@ CATALOGUE = {
             license="annotations CC BY 4.0; images under Flickr's terms of use",
             citation="Lin et al. 2014, Microsoft COCO: Common Objects in Context, arXiv:1405.0312",
             obtain="https://cocodataset.org, five classes of it selected as train/CLASS/*.jpg and test/CLASS/*.jpg",
-            steps=_COCO5_STEPS,
+            steps=steps.COCO5,
         ),
     )
 }
+
+
+def lookup(source: str) -> Known | None:
+    """Returns the known set of a name: `imagenette` in its default size, `imagenette-160` in another."""
+    if entry := CATALOGUE.get(source):
+        size = next(iter(entry.sizes), "")
+        return Known(entry=entry, size=size, release=entry.sizes.get(size))
+    name, _, size = source.rpartition("-")
+    entry = CATALOGUE.get(name)
+    if entry is None or not size or size not in entry.sizes:
+        return None
+    return Known(entry=entry, size=size, release=entry.sizes[size])
 
 
 def data_root() -> Path:

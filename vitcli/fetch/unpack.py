@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import glob
 import io
 import os
 import re
-import shutil
 import stat
 import struct
 import unicodedata
@@ -19,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from vitcli.core.errors import DataError, RequestError, VitError
-from vitcli.core.reporter import Reporter
+from vitcli.core.errors import DataError
+from vitcli.core.reporter import Advance, Reporter
 from vitcli.fetch import tar
 from vitcli.fetch.inflate import PIECE, SMALL, BadArchive, Inflated
 from vitcli.fetch.tar import Member
+from vitcli.fetch.whole import whole
 
 # Bytes in one part of a path and in a whole one: what Linux takes, less room for the folder it goes to.
 _PART, _PATH = 255, 2048
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,62 +83,21 @@ def is_archive(path: Path) -> bool:
             return False
 
 
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Gives a temporary folder that becomes `folder` in one step if all goes well, and is removed if not.
-
-    Raises:
-        RequestError: the folder exists.
-        VitError: no room on the disk.
-    """
-    if os.path.lexists(folder):
-        raise RequestError(f"{folder} exists; move it away, or name another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed and had our number
-    temporary.mkdir()
-    try:
-        yield temporary
-        os.sync()  # thousands of files: one call for all of them
-        os.rename(temporary, folder)
-        _flush(folder.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and folder.exists():
-            raise RequestError(f"{folder} appeared meanwhile; nothing was written over it") from error
-        if error.errno in _NO_ROOM:
-            raise VitError(
-                f"no room left in {folder.parent}; nothing was kept: make room there, or choose another disk"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sweep(folder: Path) -> None:
-    """Removes what killed processes left of `whole(folder)`; to be called where no other can be at work."""
-    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        if path.name.removeprefix(f".{folder.name}.").removesuffix(".tmp").isdigit():
-            shutil.rmtree(path, ignore_errors=True)
-
-
 def extract(archive: Path, folder: Path, reporter: Reporter, *, limits: Limits = ANY) -> Unpacked:
     """Unpacks an archive into an empty folder of ours; a failure leaves there what it had written.
 
     Raises:
         DataError: as `unpack`.
     """
-    writer = _Writer(folder, limits)
-    size = archive.stat().st_size
+    size = archive.stat().st_size // 1_000_000
     try:
         with (
             archive.open("rb") as file,
-            reporter.track(f"unpacking {archive.name}", max(1, size // 1_000_000), "MB") as advance,
+            reporter.track(f"unpacking {archive.name}", max(1, size), "MB") as advance,
         ):
-            done = 0
-            for member, position in _members(file, limits):
+            writer = _Writer(folder, limits, _Progress(file, advance))
+            for member in _members(file, limits):
                 writer.write(member)
-                advance(position // 1_000_000 - done)
-                done = position // 1_000_000
     except BadArchive as error:
         raise DataError(
             f"{archive} cannot be unpacked: {_printable(str(error))}; get it again from those who publish it"
@@ -161,13 +117,31 @@ def lift(folder: Path) -> None:
         sole.rmdir()
 
 
+class _Progress:
+    """Tells how much of a file has been read."""
+
+    def __init__(self, file: BinaryIO, advance: Advance) -> None:
+        self._file = file
+        self._advance = advance
+        self._told = 0
+
+    def tell(self) -> None:
+        """Tells the MB since the last time."""
+        # Of the descriptor, not of this object: a zip is read through another one.
+        now = os.lseek(self._file.fileno(), 0, os.SEEK_CUR) // 1_000_000
+        if now > self._told:
+            self._advance(now - self._told)
+            self._told = now
+
+
 class _Writer:
     """Writes members below a folder, each checked first."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, progress: _Progress) -> None:
         self.files = self.size = 0
         self._root = folder
         self._limits = limits
+        self._progress = progress
         self._others = 0
         # Names as a file system that knows no upper case has them; of folders, how they are really written.
         self._taken: set[str] = set()
@@ -219,6 +193,7 @@ class _Writer:
                 if counted > member.size:
                     break
                 out.write(piece)
+                self._progress.tell()
         if counted != member.size:
             raise BadArchive(f"'{name}' does not hold the {member.size:,} bytes that it declares")
 
@@ -268,15 +243,12 @@ def _kind(file: BinaryIO) -> Literal["tar", "zip"] | None:
     return "tar" if tar.is_header(block) else None
 
 
-def _members(file: BinaryIO, limits: Limits) -> Iterator[tuple[Member, int]]:
-    """Yields each member, and how many bytes of the archive have been read."""
+def _members(file: BinaryIO, limits: Limits) -> Iterator[Member]:
     kind = _kind(file)
     if kind == "zip":
         yield from _zip_members(file, limits)
     elif kind == "tar":
-        stream = Inflated(file, limits.ratio)
-        for member in tar.members(stream):
-            yield member, stream.taken
+        yield from tar.members(Inflated(file, limits.ratio))
     else:
         start = file.read(24)
         raise BadArchive(
@@ -298,17 +270,16 @@ class _Directory(io.BufferedReader):
         return super().read(size)
 
 
-def _zip_members(file: BinaryIO, limits: Limits) -> Iterator[tuple[Member, int]]:
+def _zip_members(file: BinaryIO, limits: Limits) -> Iterator[Member]:
     with _zip_errors():
         archive = zipfile.ZipFile(_Directory(file, limits))
-    end = position = 0
+    end = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         # Members that share their bytes unfold to far more than any ratio tells.
         if info.header_offset < end:
             raise BadArchive(f"'{info.filename}' overlaps another member")
         end = info.header_offset + 30 + info.compress_size
-        position += info.compress_size
-        yield _zip_member(archive, info, limits), position
+        yield _zip_member(archive, info, limits)
 
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> Member:
@@ -346,12 +317,4 @@ def _zip_errors() -> Iterator[None]:
 def _printable(text: str) -> str:
     """Returns a text without what a terminal would obey, at a length that fits a line."""
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return shown if len(shown) <= 300 else f"{shown[:300]}..."
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return shown if len(shown) <= 300 else f"{shown[:150]}...{shown[-150:]}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vitcli.core.draft import Draft, override, resolve
 from vitcli.core.recipe import Recipe
 from vitcli.core.recipes import draft as read_draft
-from vitcli.data.catalogue import CATALOGUE
+from vitcli.data.catalogue import lookup
 
 
 def recipe_draft(
@@ -29,6 +29,6 @@ def provisional(draft: Draft, num_classes: int = 1000) -> Recipe:
     Raises:
         RecipeError: the draft is wrong.
     """
-    known = CATALOGUE.get(str(draft.get("data.source", "digits")))
-    count = draft.get("model.num_classes", known.num_classes if known else num_classes)
+    known = lookup(str(draft.get("data.source", "digits")))
+    count = draft.get("model.num_classes", known.entry.num_classes if known else num_classes)
     return resolve(draft.derived({"model.num_classes": count}, "the recipe"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vitcli.core.errors import DataError, RequestError, VitError
 from vitcli.data.store import cache_root
-from vitcli.fetch.unpack import whole
+from vitcli.fetch.whole import whole
 
 # How the formats that are decoded begin; WebP's begins with the length of the file.
 _STARTS = {

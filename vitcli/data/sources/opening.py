@@ -11,7 +11,7 @@ from pathlib import Path
 from vitcli.core.errors import DataError, nearest
 from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.data.catalogue import CATALOGUE, Entry
+from vitcli.data.catalogue import CATALOGUE, Known, lookup
 from vitcli.data.dataset import Dataset, hold_out
 from vitcli.data.digits import digits
 from vitcli.data.sources import archives, arrays, folders, hub, idx, layouts, records, tables
@@ -69,8 +69,8 @@ def _open(data: DataSpec, reporter: Reporter) -> Dataset:
     if data.source == "digits":
         return digits()
     path = Path(data.source).expanduser()
-    if data.source in CATALOGUE:
-        path, data = _known(CATALOGUE[data.source], data)
+    if known := lookup(data.source):
+        path, data = _known(known, data)
     if path.is_dir():
         return _from_folder(path, data)
     if path.is_file():
@@ -111,15 +111,15 @@ def _from_file(path: Path, data: DataSpec, reporter: Reporter) -> Dataset:
     return tables.read(path, data)
 
 
-def _known(entry: Entry, data: DataSpec) -> tuple[Path, DataSpec]:
+def _known(known: Known, data: DataSpec) -> tuple[Path, DataSpec]:
     """Returns where a known set is, and how it is read: as the catalogue says, unless the recipe says otherwise."""
-    here = Path(entry.name)
-    path = next((place for place in (here / entry.csv, here, entry.place) if place.exists()), None)
+    entry, here = known.entry, Path(known.name)
+    path = next((place for place in (here / entry.csv, here, known.place) if place.exists()), None)
     if path is None:
         other = "file with --data CSV" if entry.csv else "folder with --data DIR"
         raise DataError(
-            f"{entry.title} is not at {entry.place}; pass its {other}, "
-            f"or get it there: {entry.obtain} (vit datasets info {entry.name})"
+            f"{entry.title} is not at {known.place}; pass its {other}, "
+            f"or get it there: {known.obtain} (vit datasets info {known.name})"
         )
     unsaid = {
         key: value
