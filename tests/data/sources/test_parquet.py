@@ -89,6 +89,8 @@ def test_the_hubs_own_metadata_names_the_labels(tmp_path: Path) -> None:
     found = opened(tmp_path / "train-00000-of-00001.parquet")
     assert found.classes == ("ape", "bee", "cat")
     assert [label for _, label in train_and_validation(found)] == [found.classes[i] for i in peer["label"]]
+    (tmp_path / "names.json").write_text('{"0": "A", "1": "B"}')  # the recipe's names win
+    assert opened(tmp_path / "train-00000-of-00001.parquet", label_names="names.json").classes == ("A", "B")
 
 
 def test_an_image_column_is_chosen_where_there_are_several(tmp_path: Path) -> None:
