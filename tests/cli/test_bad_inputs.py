@@ -115,9 +115,10 @@ def test_an_odd_folder(name: str, good: Path) -> None:
     tree = TREES[name]
     tree.fill(folders(good / "odd", "ab"))
     before = snapshot(good)
-    result = here(*TRAIN.split(), "--data", "odd", "train.batch_size=16")
+    result = here(*TRAIN.split(), "--data", "odd", *tree.overrides)
     if tree.told:
-        check_refused(result, tree.told, good.parent / "runs")
+        for refused in (result, here(*PREDICT.split(), "odd")):
+            check_refused(refused, tree.told, good.parent / "runs")
     else:
         assert result.code == 0, result
         assert tree.note in result.err
