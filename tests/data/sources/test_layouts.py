@@ -207,6 +207,11 @@ WRONG: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None], str]] = {
         replaced("annotations/trainval.txt", "Bengal_20 3", "Bengal_20 2"),
         "has class 2 for american_bulldog and for Bengal_20",
     ),
+    "pets: no breed": (
+        pets,
+        replaced("annotations/trainval.txt", "Abyssinian_1 ", "Abyssinian1 "),
+        "names 'Abyssinian1', which is no breed and number",
+    ),
     "pets: a class that train lacks": (
         pets,
         replaced("annotations/test.txt", "Bengal_100 3", "Birman_100 4"),

@@ -52,7 +52,9 @@ def _pets(folder: Path) -> Dataset:
         rows = [(fields[0], fields[1]) for fields in _lines(path, columns=4)]
         for image, number in rows:
             breed = image.rpartition("_")[0]
-            if breeds.setdefault(number, breed) != breed or not breed:
+            if not breed:
+                raise DataError(f"{path} names '{image}', which is no breed and number; get it again")
+            if breeds.setdefault(number, breed) != breed:
                 raise DataError(
                     f"{path} has class {number} for {breeds[number]} and for {image}; get it again"
                 )
