@@ -15,7 +15,11 @@ from tests.cli.inputs import folders
 from tests.cli.running import ENGINES, Result, child, here, snapshot
 from tests.cli.wrong import CASES
 
-pytestmark = pytest.mark.usefixtures("one_thread", "no_curves")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread", "no_curves"),
+    # Pillow's, which pytest collects; `vitcli.data.decode` keeps them from users.
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning", "ignore:Corrupt EXIF data"),
+]
 
 REFUSED = [name for name, picture in PICTURES.items() if picture.told]
 ACCEPTED = [name for name, picture in PICTURES.items() if not picture.told]
