@@ -61,10 +61,6 @@ def _accepted(
     return Picture(row=row, name=name, data=data, like=like, note=note, lossy=lossy)
 
 
-def _too_much_text() -> bytes:
-    return make.with_chunk(b"zTXt", b"Comment\0\0" + make.zlib.compress(b"a" * (1 << 20) + b"a"))
-
-
 PICTURES: dict[str, Picture] = {
     "no bytes": _refused(1, "z.jpg", lambda: b"", "is an empty file"),
     "half a JPEG": _refused(2, "z.jpg", lambda: make.part(make.jpeg(), 0.5), "is truncated", "JPEG"),
@@ -139,7 +135,7 @@ PICTURES: dict[str, Picture] = {
     ),
     "16-bit greys": _accepted(11, "z.png", make.sixteen_bits, make.greys),
     "16-bit greys in a TIFF": _accepted(
-        11, "z.tif", lambda: make.coded(Image.open(make.io.BytesIO(make.sixteen_bits())), "TIFF"), make.greys
+        11, "z.tif", lambda: make.coded(make.read(make.sixteen_bits()), "TIFF"), make.greys
     ),
     "floating point": _refused(
         12,
@@ -216,7 +212,7 @@ PICTURES: dict[str, Picture] = {
         lambda: Image.new("RGB", (9, 9), "blue"),
         note=TINY,
     ),
-    "too much text": _refused(22, "z.png", _too_much_text, "is corrupt", "text of over 1 MB"),
+    "too much text": _refused(22, "z.png", make.too_much_text, "is corrupt", "text of over 1 MB"),
     # Metadata that cannot be read change no pixel, and are passed over in silence.
     "broken colour profile": _accepted(
         23, "z.png", lambda: make.coded(make.noise(), "PNG", icc_profile=b"rubbish")
@@ -257,6 +253,7 @@ class Tree:
         told: train refuses it, with these parts in the message; none: it is accepted.
         images: accepted: so many are found.
         note: what train says of it.
+        overrides: of the recipe.
     """
 
     row: int
@@ -264,6 +261,7 @@ class Tree:
     told: tuple[str, ...] = ()
     images: int = 6
     note: str = ""
+    overrides: tuple[str, ...] = ()
 
 
 def _clutter(root: Path) -> None:
@@ -295,15 +293,37 @@ def _special(root: Path) -> None:
 
 
 TREES: dict[str, Tree] = {
-    "what systems leave in folders": Tree(row=25, fill=_clutter),
+    "what systems leave in folders": Tree(
+        row=25, fill=_clutter, note="files left out, since their suffix is no image's: 2 (.db 1, none 1)"
+    ),
+    "class without images that is to be one": Tree(
+        row=26, fill=lambda root: (root / "zz").mkdir(), overrides=("data.empty_classes=keep",)
+    ),
     "folders in a class": Tree(
         row=30, fill=lambda root: image(root / "a" / "deep" / "er" / "x.png"), images=7
     ),
     "links that lead back": Tree(row=32, fill=_loop),
-    "links that lead out": Tree(row=33, fill=_outside, images=9),
+    "link that leads nowhere": Tree(
+        row=32,
+        fill=lambda root: (root / "a" / "gone.png").symlink_to("nowhere.png"),
+        told=("links that lead nowhere", "odd/a/gone.png"),
+    ),
+    "links that lead out": Tree(row=33, fill=_outside, images=9, note="links followed that lead out of"),
+    "classes whose accents are written in two ways": Tree(
+        row=34,
+        fill=lambda root: folders(root, ("\u00e9", "e\u0301")),
+        images=12,
+        note=r"classes 'e\u0301' and '\xe9' differ in case or encoding alone",
+    ),
     "names of many letters": Tree(row=34, fill=_words, images=11),
     "name that is no text": Tree(
         row=35, fill=lambda root: image(root / "a" / os.fsdecode(b"\xff.png")), images=7
+    ),
+    "classes that differ in case": Tree(
+        row=36,
+        fill=lambda root: folders(root, ("Cat", "cat")),
+        images=12,
+        note="classes 'Cat' and 'cat' differ in case or encoding alone",
     ),
     "classes that look like options": Tree(
         row=37, fill=lambda root: folders(root, ("-x", "--data")), images=12

@@ -67,6 +67,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def read(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def too_much_text() -> bytes:
+    return with_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * (1 << 20) + b"a"))
+
+
 def with_chunk(kind: bytes, data: bytes) -> bytes:
     """A PNG with one more chunk before its pixels."""
     place = png().index(b"IDAT") - 4

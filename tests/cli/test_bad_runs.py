@@ -63,19 +63,19 @@ def test_an_image_that_may_not_be_read(command: str, good: Path) -> None:
     assert snapshot(good) == before
 
 
-@pytest.mark.usefixtures("no_engine")
 def test_a_pipe_or_a_device_is_no_image(good: Path) -> None:
+    # As a process, which is ended where it waits for bytes.
     os.mkfifo(good / "pipe.png")
     (good / "zero.jpg").symlink_to("/dev/zero")
     (good / "gone.jpg").symlink_to("nowhere.jpg")
-    for name, told in (
-        ("pipe.png", "a pipe or a device, not a file"),
-        ("zero.jpg", "a pipe or a device, not a file"),
-        ("gone.jpg", "a link that leads nowhere"),
-    ):
-        check_refused(
-            here(*PREDICT.split(), name), (f"cannot read image {name}: {told}",), good.parent / "runs"
-        )
+    result = child(*PREDICT.split(), "pipe.png", "zero.jpg", "gone.jpg", cwd=good)
+    assert (result.code, result.out) == (2, "")
+    assert result.errors == [
+        "error: cannot read image pipe.png: a pipe or a device, not a file",
+        "error: cannot read image zero.jpg: a pipe or a device, not a file",
+        "error: cannot read image gone.jpg: a link that leads nowhere",
+    ]
+    assert not result.loaded & ENGINES
 
 
 def _replace(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitcli.core.recipe import Recipe
-from vitcli.core.reporter import Reporter, Silent
+from vitcli.core.reporter import Advance, Reporter, Silent
 from vitcli.data.dataset import Dataset, Examples
 from vitcli.data.decode import Geometry, decode
 from vitcli.data.parts import Part, open_parts
@@ -68,3 +70,19 @@ def spoil(path: Path) -> None:
     status = path.stat()
     path.write_bytes(b"\0" * status.st_size)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+class Notes(Silent):
+    """A reporter that remembers what it was told, and the titles of what took long."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.titles: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    @contextmanager
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        self.titles.append(title)
+        yield lambda amount, detail="": None
