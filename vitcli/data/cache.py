@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from vitcli.core.errors import DataError, VitError
 from vitcli.core.reporter import Reporter
 from vitcli.data.decode import Geometry, Items, examine, look
+from vitcli.data.files import Files
 from vitcli.data.places import cache_root
 from vitcli.data.scan import Notebook, Scan, attempts, scan
 from vitcli.data.store import RaggedStore, SquareStore
@@ -135,7 +136,7 @@ def _address(items: Items, settings: dict[str, object]) -> str:
         digest.update(np.ascontiguousarray(items).data)
         return digest.hexdigest()[:32]
     here = os.getcwd()
-    for path in items:
+    for path in items.names if isinstance(items, Files) else items:
         try:
             status = os.stat(path)
             state = f"{status.st_size}\0{status.st_mtime_ns}"

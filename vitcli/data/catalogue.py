@@ -23,6 +23,7 @@ class Entry:
         csv: the file in its folder that lists its images; empty: its folder is read as a whole.
         reading: keys of `data` (without `data.`) by which that file is read, where a recipe leaves them unsaid.
         steps: lines that say how its folder is made, where one line cannot.
+        classes: names of its classes where its files hold numbers alone.
         sizes: what is published of it, the default first; the key is empty where there is one size.
     """
 
@@ -36,6 +37,7 @@ class Entry:
     csv: str = ""
     reading: Mapping[str, str] = field(default_factory=dict)
     steps: str = ""
+    classes: tuple[str, ...] = ()
     sizes: Mapping[str, Release] = field(default_factory=dict)
 
     @property
@@ -144,6 +146,18 @@ CATALOGUE = {
             license="MIT",
             citation="Xiao, Rasul & Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
             sizes={"": releases.FASHION_MNIST},
+            classes=(
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ),
         ),
         Entry(
             name="pets",

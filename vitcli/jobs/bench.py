@@ -89,7 +89,7 @@ def bench(
     reporter = reporter or Silent()
     backend = registry.choose(backend)
     draft = recipe_draft(recipe, overrides, data=source)
-    dataset = open_source(provisional(draft).data, seed=0)
+    dataset = open_source(provisional(draft).data, seed=0, reporter=reporter)
     classes = len(dataset.classes)
     made = resolve(draft.derived({"model.num_classes": classes}, f"{dataset.name} ({classes} classes)"))
     train = dataset.parts["train"]

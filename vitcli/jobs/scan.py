@@ -53,12 +53,13 @@ def scan(
     Raises:
         RequestError: the data is not there.
     """
+    reporter = reporter or Silent()
     recipe = provisional(recipe_draft("folder", overrides, data=source))
-    dataset = open_source(recipe.data, seed=recipe.train.seed)
+    dataset = open_source(recipe.data, seed=recipe.train.seed, reporter=reporter)
+    for note in dataset.notes:
+        reporter.note(note)
     return {
-        split: _report(
-            dataset, part, scanned(part.images, _ANY, reporter or Silent(), f"scanning {split} images")
-        )
+        split: _report(dataset, part, scanned(part.images, _ANY, reporter, f"scanning {split} images"))
         for split, part in dataset.parts.items()
     }
 

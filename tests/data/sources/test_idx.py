@@ -141,3 +141,10 @@ def test_parts_of_two_sizes_are_refused(tmp_path: Path) -> None:
     written(tmp_path, {**FILES, "t10k-images-idx3-ubyte": idx(TEST[:, :, :4])})
     with pytest.raises(DataError, match="training and test images differ in size"):
         opened(tmp_path)
+
+
+def test_a_known_set_tells_what_its_numbers_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIT_DATA", str(tmp_path))
+    for name, last in (("fashion-mnist", "Ankle boot"), ("mnist", "9")):
+        written(tmp_path / name)
+        assert opened(Path(name)).classes[9] == last

@@ -72,7 +72,8 @@ def _open(data: DataSpec, reporter: Reporter) -> Dataset:
     if known := lookup(data.source):
         path, data = _known(known, data)
     if path.is_dir():
-        return _from_folder(path, data)
+        dataset = _from_folder(path, data)
+        return replace(dataset, classes=known.entry.classes) if known and known.entry.classes else dataset
     if path.is_file():
         return _from_file(path, data, reporter)
     raise DataError(
