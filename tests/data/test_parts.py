@@ -13,7 +13,7 @@ from tests.data.stores import Notes, every, part, recipe, spoil
 from vitcli.core.errors import DataError
 from vitcli.core.recipe import Recipe
 from vitcli.data.dataset import Dataset, Examples
-from vitcli.data.parts import open_parts
+from vitcli.data.parts import geometry, open_parts
 from vitcli.data.store import RaggedStore, SquareStore, StreamStore
 
 CACHES = ("square", "ragged", "none")
@@ -148,3 +148,10 @@ def test_a_stream_refuses_another_image_than_was_scanned(cache: str, change: str
     told = "No such file" if change == "gone" else "has changed since the images were scanned"
     with pytest.raises(DataError, match=rf"1\.png:? {told}"):
         every(store)
+
+
+def test_fast_decoding_is_for_training_alone() -> None:
+    made = recipe(decoder="fast")
+    assert geometry(made, training=True).fast
+    assert not geometry(made, training=False).fast
+    assert not geometry(recipe(), training=True).fast

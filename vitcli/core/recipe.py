@@ -53,8 +53,8 @@ class DataSpec(Record):
     # Threads that decode and gather batches ahead of the training step; 0: the step waits; none: one, and all cores
     # where images are decoded each time. What a batch holds does not depend on it.
     threads: Annotated[int, Field(ge=0, le=256)] | None = None
-    # exact: the pixels that Pillow decodes; fast: JPEG files of at least four times the wanted size are decoded at
-    # 1/2, 1/4 or 1/8 first.
+    # Of training images. exact: the pixels that Pillow decodes; fast: JPEG files of at least four times the wanted
+    # size are decoded at 1/2, 1/4 or 1/8 first.
     decoder: Literal["exact", "fast"] = "exact"
     # How many unreadable images are left out instead of ending the run: a number, or a part as in "1%".
     skip_bad: Annotated[str, BeforeValidator(_number_or_percent)] = "0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from vitcli.core.recipe import DataSpec, Recipe
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.cache import cached, least_size, scanned
 from vitcli.data.dataset import Dataset, Examples, Split
-from vitcli.data.decode import Geometry
-from vitcli.data.scan import tell
+from vitcli.data.decode import Geometry, Items, Pixels
+from vitcli.data.scan import scan, tell
 from vitcli.data.store import SquareStore, Store, StreamStore, canvas
 
 # Faults that an error lists.
@@ -80,11 +81,13 @@ def few_images(examples: Examples, recipe: Recipe) -> Store:
     Raises:
         DataError: one cannot be read.
     """
-    shape = geometry(recipe, training=True)
-    uncached = recipe.model_copy(update={"data": recipe.data.model_copy(update={"cache_budget": 0.0})})
-    part = _part(examples, uncached, shape, Silent(), "")
-    check_faults({"train": part}, DataSpec())
-    return part.store
+    images, shape = examples.images, geometry(recipe, training=True)
+    if fits(images, shape):
+        return SquareStore(images)
+    found = scan(images, shape, Silent(), "")
+    for fault in found.faults.values():
+        raise DataError(fault)
+    return StreamStore(images, shape, found, canvas(recipe), threads=0)
 
 
 def geometry(recipe: Recipe, *, training: bool) -> Geometry:
@@ -93,7 +96,7 @@ def geometry(recipe: Recipe, *, training: bool) -> Geometry:
         fit="aspect" if training and recipe.data.cache == "ragged" else recipe.data.fit,
         size=recipe.cache_size if training else recipe.eval_size,
         channels=recipe.model.in_channels,
-        fast=recipe.data.decoder == "fast",
+        fast=training and recipe.data.decoder == "fast",
     )
 
 
@@ -121,7 +124,7 @@ def _part(examples: Examples, recipe: Recipe, shape: Geometry, reporter: Reporte
     images, data = examples.images, recipe.data
     budget = 0.0 if data.cache == "none" else data.cache_budget
     store: Store
-    if isinstance(images, np.ndarray) and images.shape[1:] == (shape.size, shape.size, shape.channels):
+    if fits(images, shape):
         return Part(
             store=SquareStore(images),
             labels=examples.labels,
@@ -130,20 +133,25 @@ def _part(examples: Examples, recipe: Recipe, shape: Geometry, reporter: Reporte
             digests=np.zeros(len(examples), np.uint64),
         )
     if budget is None or least_size(len(examples), shape) <= budget * 1e9:
-        store, scan = cached(images, shape, canvas(recipe), reporter, f"decoding {name}")
+        store, found = cached(images, shape, canvas(recipe), reporter, f"decoding {name}")
     else:
-        scan = scanned(images, shape, reporter, f"scanning {name}")
+        found = scanned(images, shape, reporter, f"scanning {name}")
         threads = data.threads if data.threads is not None else os.cpu_count() or 1
-        readable = examples.take(scan.good).images if scan.faults else images
-        store = StreamStore(readable, shape, scan, canvas(recipe), threads)
-    tell(scan.remarks, name, reporter)
+        readable = examples.take(found.good).images if found.faults else images
+        store = StreamStore(readable, shape, found, canvas(recipe), threads)
+    tell(found.remarks, name, reporter)
     return Part(
         store=store,
-        labels=examples.labels[scan.good],
+        labels=examples.labels[found.good],
         total=len(examples),
-        faults=tuple(scan.faults.values()),
-        digests=scan.digests[scan.good],
+        faults=tuple(found.faults.values()),
+        digests=found.digests[found.good],
     )
+
+
+def fits(images: Items, shape: Geometry) -> TypeGuard[Pixels]:
+    """Whether images are pixels that need nothing done to them."""
+    return isinstance(images, np.ndarray) and images.shape[1:] == (shape.size, shape.size, shape.channels)
 
 
 def _tell_twins(train: NDArray[np.uint64], validation: NDArray[np.uint64], reporter: Reporter) -> None:

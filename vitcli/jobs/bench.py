@@ -23,7 +23,7 @@ from vitcli.data.batches import TrainingBatches
 from vitcli.data.cache import build, opened
 from vitcli.data.dataset import Dataset, Examples, evenly
 from vitcli.data.decode import examine
-from vitcli.data.parts import geometry
+from vitcli.data.parts import fits, geometry
 from vitcli.data.scan import attempts
 from vitcli.data.sources import open_source
 from vitcli.data.store import SquareStore, Store, canvas
@@ -127,7 +127,7 @@ def _store(
 ) -> tuple[dict[str, float], Store]:
     """Returns what decoding and the cache make a second, and the images as the cache holds them."""
     items, shape = examples.images, geometry(recipe, training=True)
-    if isinstance(items, np.ndarray) and items.shape[1:] == (shape.size, shape.size, shape.channels):
+    if fits(items, shape):
         return {}, SquareStore(items)
     begin = time.perf_counter()
     for found in attempts(items, lambda item: examine(item, shape), reporter, "decoding"):
