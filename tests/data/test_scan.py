@@ -20,7 +20,7 @@ from vitcli.data import decode as decode_module
 from vitcli.data.cache import scanned
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, Seen, examine, look
-from vitcli.data.scan import PIECE, Notebook, Scan, scan, tell
+from vitcli.data.scan import PIECE, Notebook, Scan, attempts, scan, tell
 
 CROP = Geometry(fit="crop", size=9, channels=3)
 SHAPES = [
@@ -186,3 +186,10 @@ def test_an_absent_file_is_a_fault_until_it_is_there(cache: str, examples: Examp
     gone.unlink()
     gone.write_bytes(data)
     assert len(part(examples, cache=cache)) == 4
+
+
+@pytest.mark.parametrize("count", [0, 1, PIECE, PIECE + 1, 9 * PIECE + 1])
+def test_every_image_is_tried_once_and_in_order(count: int) -> None:
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 1), np.uint8)
+    found = list(attempts(pixels, lambda item: int(np.asarray(item).max()), Silent(), ""))
+    assert found == list(range(count))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from tests.data.stores import every, opened, spoil
 from vitcli.core.errors import DataError, VitError
 from vitcli.core.reporter import Advance, Silent
 from vitcli.data import cache as cache_module
+from vitcli.data import store as store_module
 from vitcli.data.dataset import Examples
 from vitcli.data.decode import Geometry, decode, examine
 from vitcli.data.places import cache_root
@@ -268,3 +270,29 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache_root() == Path("/xdg/vit")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_root() == Path.home() / ".cache" / "vit"
+
+
+def test_other_pixels_have_a_cache_of_their_own() -> None:
+    labels = np.zeros(2, np.int32)
+    wide = np.random.default_rng(0).integers(0, 256, (2, 20, 40, 3), np.uint8)
+    for pixels in (wide, 255 - wide, wide.reshape(2, 40, 20, 3)):
+        expected = np.stack([decode(image, Geometry(fit="crop", size=15, channels=3)) for image in pixels])
+        np.testing.assert_array_equal(every(opened(Examples(images=pixels, labels=labels))), expected)
+    assert len(list(cache_root().iterdir())) == 3
+
+
+def test_without_threads_the_caller_decodes(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = threading.get_ident()
+    seen: set[int] = set()
+
+    def noting(*given: Any) -> Any:
+        seen.add(threading.get_ident())
+        return examine(*given)
+
+    for threads in (0, 2):
+        store = opened(examples, cache="none", threads=threads)
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "examine", noting)
+            store.gather(np.arange(4), None)
+        assert (seen == {here}) == (threads == 0)
+        seen.clear()
