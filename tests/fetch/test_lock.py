@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -35,9 +36,9 @@ def take(held: Path, text: str) -> int:
 
 def dead() -> int:
     """A process number that no process has."""
-    child = os.spawnlp(os.P_NOWAIT, "true", "true")
-    os.waitpid(child, 0)
-    return child
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
 
 
 def test_a_lock_is_signed_and_leaves_nothing(target: Path, held: Path, told: Told) -> None:
