@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ from tests.conformance.conftest import backend as backend
 from tests.peers.compare import assert_logits
 from vitcli.core.backend import Backend
 from vitcli.core.spec import ModelSpec
-from vitcli.weights.derive import derive_spec
+from vitcli.weights.derive import derive_spec, describe
 from vitcli.weights.file import read_weights
+from vitcli.weights.header import read_header
+from vitcli.weights.layouts import from_native, to_native
+from vitcli.weights.names import detect
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TIMM = sorted(path.name for path in (GOLDEN / "peers").glob("timm_*"))
@@ -33,34 +35,28 @@ def test_timm_file_is_read_as_it_is(backend: Backend, name: str) -> None:
     _check(backend, spec, weights, GOLDEN / "peers" / name / "io.safetensors")
 
 
-def test_torchvision_file_is_a_renaming_away(backend: Backend) -> None:
-    weights = read_weights(GOLDEN / "peers" / "torchvision" / "model.safetensors")
-    config = json.loads((GOLDEN / "peers" / "torchvision" / "config.json").read_text())
-    native = {torchvision_name(name): value for name, value in weights.items()}
-    shapes = {key: value.shape for key, value in native.items()}
-    spec = derive_spec(shapes, [f"model.num_heads={config['num_heads']}"], "torchvision")
-    _check(backend, spec, native, GOLDEN / "peers" / "torchvision" / "io.safetensors")
-
-
-def torchvision_name(name: str) -> str:
-    """Native name of a tensor of torchvision's VisionTransformer."""
-    fixed = {
-        "class_token": "cls_token",
-        "encoder.pos_embedding": "pos_embed",
-        "conv_proj.": "patch_embed.proj.",
-        "encoder.ln.": "norm.",
-        "heads.head.": "head.",
-        "heads.pre_logits.": "pre_logits.",
+@pytest.mark.parametrize(
+    ("name", "layout", "said"),
+    [
+        ("torchvision", "torchvision", ["model.num_heads=4"]),
+        ("hf_vit", "huggingface", []),
+        ("hf_vit_noqkvbias", "huggingface", []),
+    ],
+)
+def test_another_librarys_file_is_the_same_function_and_goes_back_bit_for_bit(
+    backend: Backend, name: str, layout: Any, said: list[str]
+) -> None:
+    path = GOLDEN / "peers" / name / "model.safetensors"
+    header, theirs = read_header(path), read_weights(path)
+    assert detect(header) == layout
+    spec = describe(header, layout, said).spec
+    ours = to_native(theirs, spec, layout)
+    _check(backend, spec, ours, path.with_name("io.safetensors"))
+    again = from_native(ours, spec, layout)
+    assert {key: value.tobytes() for key, value in again.items()} == {
+        key: value.tobytes() for key, value in theirs.items()
     }
-    for theirs, ours in fixed.items():
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
-    name = re.sub(r"encoder\.layers\.encoder_layer_(\d+)", r"blocks.\1", name)
-    parts = {"ln_1": "norm1", "ln_2": "norm2", "self_attention.in_proj_": "attn.qkv."}
-    parts |= {"self_attention.out_proj": "attn.proj", "mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
-    for theirs, ours in parts.items():
-        name = name.replace(theirs, ours)
-    return name
+    assert {key: value.shape for key, value in again.items()} == header.shapes
 
 
 def tensors(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torchvision.models.vision_transformer import VisionTransformer
 
+from tests.cli.inputs import weights_file
+from tests.cli.running import here
 from tests.conformance.conftest import backend as backend
 from tests.models import random_pixels, random_weights
 from tests.peers.compare import assert_logits
-from tests.peers.test_golden import torchvision_name
 from vitcli.core.backend import Backend
 from vitcli.core.spec import ModelSpec
+from vitcli.weights.layouts import from_native
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -45,9 +48,35 @@ def test_logits_equal_torchvision(backend: Backend, seed: int) -> None:
         representation_size=spec.head.pre_logits,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
     )
-    theirs = {name: torch.tensor(weights[torchvision_name(name)]) for name in peer.state_dict()}
+    theirs = {name: torch.tensor(value) for name, value in from_native(weights, spec, "torchvision").items()}
     peer.eval().load_state_dict(theirs, strict=True)
     with torch.inference_mode():
         narrow = peer(torch.tensor(pixels)).numpy()
         exact = peer.double()(torch.tensor(pixels, dtype=torch.float64)).numpy()
     assert_logits(backend, spec, weights, pixels, exact=exact, narrow=narrow)
+
+
+def test_a_state_dict_comes_in_and_goes_out(tmp_path: Path) -> None:
+    peer = VisionTransformer(
+        image_size=20, patch_size=5, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=50, num_classes=7
+    )
+    torch.manual_seed(0)
+    for value in peer.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    torch.save(peer.state_dict(), tmp_path / "theirs.pth")
+    for source, target, options in (
+        ("theirs.pth", "ours.safetensors", ["model.num_heads=3"]),
+        ("ours.safetensors", "again.pth", ["--to", "torchvision"]),
+    ):
+        said = here("convert", "weights", tmp_path / source, tmp_path / target, *options)
+        assert said.code == 0, said.err
+    again = torch.load(tmp_path / "again.pth", weights_only=True)
+    assert all(torch.equal(again[name], value) for name, value in peer.state_dict().items())
+    assert list(again) and set(again) == set(peer.state_dict())
+
+
+def test_what_torchvision_has_not_is_refused(tmp_path: Path) -> None:
+    weights = weights_file(tmp_path / "ours.safetensors")
+    said = here("convert", "weights", weights, tmp_path / "theirs.safetensors", "--to", "torchvision")
+    assert said.code == 2
+    assert "torchvision cannot hold this model: model." in said.err

@@ -32,7 +32,8 @@ def weights(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="native, torch, jax, origin-jax, origin-torch, origin-custom, origin-homework."
+            "--to",
+            help="native, torch, jax, torchvision, huggingface, or origin-jax, -torch, -custom, -homework.",
         ),
     ] = "native",
     backend: options.Backend = None,

@@ -18,6 +18,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.weights.config import files
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
@@ -81,6 +82,10 @@ def convert(
     found = given or detect(header)
     card = describe(header, found, overrides)
     file_shapes(card.spec, into)  # refused before any value is read
+    beside = files(card) if into == "huggingface" else {}
+    for name in beside:
+        if (target.parent / name).exists():
+            raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
     weights = to_native(read(), card.spec, found)
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
@@ -100,6 +105,8 @@ def convert(
                 f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
                 f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
             )
+        for name, text in beside.items():
+            (target.parent / name).write_text(text, encoding="utf-8")
         unverified.replace(target)
     finally:
         unverified.unlink(missing_ok=True)

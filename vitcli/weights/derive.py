@@ -10,9 +10,9 @@ from vitcli.core.draft import Draft, expand, override, validated
 from vitcli.core.errors import RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
 from vitcli.core.spec import ModelSpec
+from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
 from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
-from vitcli.weights.names import file_shapes, native_shapes
-from vitcli.weights.origins import ORIGINS
+from vitcli.weights.names import CODES, file_shapes, native_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -29,8 +29,13 @@ def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
-        spec = derive_spec(header.shapes, list(overrides), str(path), layout)
-        card = Card(spec=spec, classes=_numbered(spec), preprocess=_seen(spec, layout), source=path.name)
+        config = read_config(path.parent) if layout == "huggingface" else {}
+        spec = derive_spec(header.shapes, list(overrides), str(path), layout, config)
+        seen = _seen(spec, layout)
+        if layout == "huggingface":
+            seen = read_preprocess(path.parent, spec.image_size, seen)
+        names = class_names(config, spec.num_classes) or _numbered(spec)
+        card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
@@ -38,7 +43,13 @@ def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
     return card
 
 
-def derive_spec(shapes: Shapes, assignments: list[str], source: str, layout: Layout = "native") -> ModelSpec:
+def derive_spec(
+    shapes: Shapes,
+    assignments: list[str],
+    source: str,
+    layout: Layout = "native",
+    config: Mapping[str, Any] | None = None,
+) -> ModelSpec:
     """Returns the spec of a file that carries none, completed by `model.key=value` assignments.
 
     Args:
@@ -46,6 +57,7 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str, layout: Lay
         assignments: what shapes cannot tell, `model.num_heads=3` at least.
         source: what to call the file.
         layout: of the file.
+        config: Hugging Face's, beside the file.
 
     Raises:
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
@@ -58,7 +70,10 @@ def derive_spec(shapes: Shapes, assignments: list[str], source: str, layout: Lay
         raise WeightsError(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
-    draft = said.derived(found | _facts(layout, said), f"the tensors of {source}")
+    described = told(config or {}, f"the {CONFIG} beside {source}")
+    facts = {key: value for key, value in _facts(layout, said).items() if key not in described}
+    draft = said.derived(found | facts, f"the tensors of {source}")
+    draft = draft.derived(described, f"the {CONFIG} beside {source}")
     if "model.num_heads" not in draft.values:
         heads = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
         raise WeightsError(
@@ -77,7 +92,7 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
         qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
-        names = f"{layout}'s" if layout in ORIGINS else "timm's"
+        names = f"{layout}'s" if layout in CODES else "timm's"
         raise WeightsError(
             f"{source} is not a Vision Transformer with {names} names: {error} is missing; "
             f"it holds {', '.join(list(shapes)[:4]) or 'nothing known'}, ..."
@@ -183,16 +198,18 @@ def _numbered(spec: ModelSpec) -> tuple[str, ...]:
 
 def _facts(layout: Layout, said: Draft) -> dict[str, Any]:
     """Returns what the code behind a layout fixes."""
-    origin = ORIGINS.get(layout)
-    if origin is None:
+    code = CODES.get(layout)
+    if code is None:
         return {}
-    facts = {f"model.{key}": value for key, value in origin.facts.items()}
-    if origin.num_heads is not None:
-        facts["model.num_heads"] = said.get("model.num_heads", origin.num_heads)
+    facts = {f"model.{key}": value for key, value in code.facts.items()}
+    # What its code leaves open is as it was said.
+    facts |= {key: said.values[key] for key in (f"model.{free}" for free in code.free) if key in said.values}
+    if code.num_heads is not None:
+        facts["model.num_heads"] = said.get("model.num_heads", code.num_heads)
     return facts
 
 
 def _seen(spec: ModelSpec, layout: Layout) -> Preprocess:
     """Returns how the code behind a layout saw images; a recipe's defaults where that is not known."""
-    data = ORIGINS.get(layout) or DataSpec()
+    data = CODES.get(layout) or DataSpec()
     return Preprocess(fit=data.fit, size=spec.image_size, mean=data.mean, std=data.std)

@@ -18,7 +18,17 @@ from vitcli.core.record import Floats, Record
 from vitcli.core.spec import Count, ModelSpec
 
 SCHEMA = "1"
-Layout = Literal["native", "torch", "jax", "origin-jax", "origin-torch", "origin-custom", "origin-homework"]
+Layout = Literal[
+    "native",
+    "torch",
+    "jax",
+    "torchvision",
+    "huggingface",
+    "origin-jax",
+    "origin-torch",
+    "origin-custom",
+    "origin-homework",
+]
 # Bytes; the format allows 100 MB, the largest model that vit knows needs a hundredth of this.
 _MAX_HEADER = 10_000_000
 

@@ -3,6 +3,7 @@
 native     timm's names where timm has the tensor (`vitcli.core.parameters`), PyTorch's orders
 torch      the same tensors; another program may have written them, without our metadata
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
+torchvision, huggingface   as those libraries have them (`vitcli.weights.peers`)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
 
@@ -15,8 +16,10 @@ from vitcli.core.parameters import Parameter, parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.header import Header, Layout
 from vitcli.weights.origins import ORIGINS
+from vitcli.weights.peers import PEERS
 from vitcli.weights.place import Place, Shape, inverse, permuted
 
+CODES = {**PEERS, **ORIGINS}
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Axes of a kernel in the order that JAX code has them, of (out, in), (heads, out, in), (out, in, height, width).
 _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
@@ -25,7 +28,7 @@ _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
 def detect(header: Header) -> Layout:
     """Returns the layout of a file by its content: by names that only one layout has, then by our metadata."""
     for layout in LAYOUTS:
-        if layout in ORIGINS and ORIGINS[layout].marker in header.shapes:
+        if layout in CODES and CODES[layout].marker in header.shapes:
             return layout
     if any("/" in name for name in header.shapes):
         return "jax"
@@ -38,9 +41,9 @@ def places(spec: ModelSpec, layout: Layout) -> dict[str, tuple[Place, ...]]:
     Raises:
         WeightsError: the layout cannot hold such a model.
     """
-    if layout in ORIGINS:
-        ORIGINS[layout].check(spec, layout)
-        rule = ORIGINS[layout].places
+    if layout in CODES:
+        CODES[layout].check(spec, layout)
+        rule = CODES[layout].places
     else:
         rule = _jax if layout == "jax" else _same
     return {name: rule(parameter) for name, parameter in parameter_table(spec).items()}
@@ -53,8 +56,8 @@ def file_shapes(spec: ModelSpec, layout: Layout) -> dict[str, Shape]:
 
 def native_shapes(shapes: Mapping[str, Shape], layout: Layout) -> dict[str, Shape]:
     """Returns the native names and shapes of a file in a layout, without knowing its spec."""
-    if layout in ORIGINS:
-        return ORIGINS[layout].native_shapes(shapes)
+    if layout in CODES:
+        return CODES[layout].native_shapes(shapes)
     return dict(_native(name, shape) if layout == "jax" else (name, shape) for name, shape in shapes.items())
 
 

@@ -1,0 +1,174 @@
+"""Layouts that are a renaming: tensors of another program's code, their parts, and what that code fixes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vitcli.core.errors import WeightsError
+from vitcli.core.parameters import Parameter
+from vitcli.core.spec import ModelSpec
+from vitcli.weights.place import Place, Shape, inverse, permuted
+
+_SIZES = {
+    "image_size",
+    "patch_size",
+    "in_channels",
+    "num_classes",
+    "embed_dim",
+    "depth",
+    "num_heads",
+    "mlp_dim",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """One kind of native tensor: the names of its parts, which are stacked on its rows.
+
+    `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there;
+    with `fold="patch"` the axes of a patch are one.
+    """
+
+    names: tuple[str, ...]
+    axes: Shape | None = None
+    fold: Literal["none", "first", "patch"] = "none"
+
+    def parts(self, block: str, rows: int) -> list[str]:
+        """Returns the names of the parts of a tensor with so many rows."""
+        heads = rows // len(self.names) if "{h}" in self.names[0] else 1
+        return [name.format(i=block, h=h) for name in self.names for h in range(heads)]
+
+    def elsewhere(self, native: Shape) -> tuple[Shape, Shape]:
+        """Returns the shape that a part has there, and the axes that bring it there."""
+        axes = self.axes or tuple(range(len(native)))
+        shape = permuted(native, axes)
+        if self.fold == "first":
+            return shape[1:], axes
+        if self.fold == "patch":
+            *patch, width = permuted(shape, (1, 2, 3, 0)) if self.axes is None else shape
+            flat = math.prod(patch)
+            return ((width, flat) if self.axes is None else (flat, width)), axes
+        return shape, axes
+
+    def native(self, shape: Shape) -> Shape:
+        """Returns the native shape of a part from the one that it has there."""
+        if self.fold == "first":
+            shape = (1, *shape)
+        if self.fold == "patch":
+            width, flat = shape if self.axes is None else shape[::-1]
+            channels = 3 if flat % 3 == 0 and math.isqrt(flat // 3) ** 2 * 3 == flat else 1
+            side = math.isqrt(flat // channels)
+            return (width, channels, side, side)
+        return permuted(shape, inverse(self.axes)) if self.axes else shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """Another program's model: its tensors by native name, what it fixes, and how it sees images.
+
+    Attributes:
+        tensors: every kind that it may have.
+        facts: keys of the spec, without `model.`, that its code fixes, or has where nothing says otherwise.
+        marker: the name of a tensor that no other layout has.
+        free: keys of the spec that it may set, beside the sizes.
+        num_heads: where its code cannot be told otherwise.
+    """
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+    marker: str
+    fit: Literal["squash", "crop"] = "squash"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    free: tuple[str, ...] = ()
+    num_heads: int | None = None
+
+    def places(self, parameter: Parameter) -> tuple[Place, ...]:
+        """Returns where a native tensor stands."""
+        template, block = _template(parameter.name)
+        tensor, rows = self.tensors[template], parameter.shape[0]
+        names = tensor.parts(block, rows)
+        size = rows // len(names)
+        shape, axes = tensor.elsewhere((size, *parameter.shape[1:]))
+        return tuple(
+            Place(name=name, shape=shape, axes=axes, rows=(size * k, size * (k + 1)))
+            for k, name in enumerate(names)
+        )
+
+    def native_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Returns the native names and shapes of the tensors that this code has."""
+        found: dict[str, Shape] = {}
+        for template, tensor in self.tensors.items():
+            for name, shape in shapes.items():
+                for block in _blocks(tensor, name):
+                    key = template.format(i=block)
+                    part = tensor.native(shape)
+                    rows = found[key][0] if key in found else 0
+                    found[key] = (rows + part[0], *part[1:])
+        return found
+
+    def check(self, spec: ModelSpec, layout: str) -> None:
+        """Checks that this code can be that model.
+
+        Raises:
+            WeightsError: it is another function; the first difference is named.
+        """
+        ours = _flat(spec.model_dump())
+        said = {key: ours[key] for key in (*_SIZES, *self.free)}
+        allowed = ModelSpec.model_validate(_nested({**self.facts, **said}) | {"drop": spec.drop})
+        for key, value in ours.items():
+            theirs = _flat(allowed.model_dump())[key]
+            if value != theirs:
+                raise WeightsError(
+                    f"{layout} cannot hold this model: model.{key} is {value}, in that code it is {theirs}"
+                )
+
+
+def _template(name: str) -> tuple[str, str]:
+    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
+    return (f"blocks.{{i}}.{found[2]}", found[1]) if found else (name, "")
+
+
+def _blocks(tensor: Tensor, name: str) -> Iterator[str]:
+    """Yields the block of a name (or an empty text) where the name is one of the tensor's parts."""
+    for part in tensor.names:
+        pattern = re.escape(part).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{h\}", r"\d+")
+        if found := re.fullmatch(pattern, name):
+            yield found.groupdict().get("i", "")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _nested(facts: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in facts.items():
+        section, _, leaf = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[leaf] = value
+    return tree
+
+
+def one(name: str, axes: Shape | None = None, fold: Literal["none", "first", "patch"] = "none") -> Tensor:
+    """Returns a tensor that stands there as a whole."""
+    return Tensor(names=(name,), axes=axes, fold=fold)
+
+
+def layer(native: str, there: str) -> dict[str, Tensor]:
+    """Returns weight and bias under PyTorch's names."""
+    return {f"{native}.{leaf}": one(f"{there}.{leaf}") for leaf in ("weight", "bias")}
+
+
+def pair(native: str, there: str, first: int, axes: Shape | None = None) -> dict[str, Tensor]:
+    """Returns weight and bias at two positions of a tuple."""
+    return {
+        f"{native}.weight": one(f"{there}.{first}", axes),
+        f"{native}.bias": one(f"{there}.{first + 1}"),
+    }
