@@ -1,4 +1,4 @@
-"""Weights files of either kind: safetensors, or a state dict that PyTorch's engine reads."""
+"""Weights files of every kind: safetensors, NumPy archives, or state dicts that PyTorch's engine reads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from vitcli.core.backend import StateDicts
 from vitcli.core.errors import BackendError
 from vitcli.weights.file import Weights, read_weights, write_weights
 from vitcli.weights.header import Card, Header, Layout, read_header
+from vitcli.weights.npz import is_npz, read_npz, write_npz
 
 # The suffixes under which weights are written; a file that is read is known by its content.
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 # A zip archive, and the pickle that PyTorch wrote before 1.6; both would be safetensors headers of over 60 MB.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
 
@@ -26,15 +27,18 @@ def open_tensors(path: Path) -> tuple[Header, Callable[[], Weights]]:
         WeightsError: it is missing or damaged.
         BackendError: it is a PyTorch file and PyTorch is not installed.
     """
-    if not _is_pickle(path):
+    if is_npz(path):
+        weights = read_npz(path)
+    elif _is_pickle(path):
+        weights = _torch(path).read_state_dict(path)
+    else:
         return read_header(path), partial(read_weights, path)
-    weights = _torch(path).read_state_dict(path)
     shapes = {name: value.shape for name, value in weights.items()}
     return Header(path=path, shapes=shapes, metadata={}), lambda: weights
 
 
 def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> None:
-    """Writes a weights file; its suffix says which kind. A state dict holds tensors alone, and no card.
+    """Writes a weights file; its suffix says which kind. State dicts and archives hold tensors alone, and no card.
 
     Raises:
         VitError: the file cannot be written.
@@ -42,6 +46,8 @@ def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> N
     """
     if path.suffix == ".safetensors":
         write_weights(path, weights, card, layout)
+    elif path.suffix == ".npz":
+        write_npz(path, weights)
     else:
         _torch(path).write_state_dict(path, weights)
 

@@ -71,7 +71,7 @@ def derive_spec(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
     described = told(config or {}, f"the {CONFIG} beside {source}")
-    facts = {key: value for key, value in _facts(layout, said).items() if key not in described}
+    facts = {key: value for key, value in _facts(layout, said, shapes).items() if key not in described}
     draft = said.derived(found | facts, f"the tensors of {source}")
     draft = draft.derived(described, f"the {CONFIG} beside {source}")
     if "model.num_heads" not in draft.values:
@@ -196,7 +196,7 @@ def _numbered(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(str(i) for i in range(spec.num_classes))
 
 
-def _facts(layout: Layout, said: Draft) -> dict[str, Any]:
+def _facts(layout: Layout, said: Draft, shapes: Shapes) -> dict[str, Any]:
     """Returns what the code behind a layout fixes."""
     code = CODES.get(layout)
     if code is None:
@@ -204,6 +204,8 @@ def _facts(layout: Layout, said: Draft) -> dict[str, Any]:
     facts = {f"model.{key}": value for key, value in code.facts.items()}
     # What its code leaves open is as it was said.
     facts |= {key: said.values[key] for key in (f"model.{free}" for free in code.free) if key in said.values}
+    if code.heads is not None:
+        facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:
         facts["model.num_heads"] = said.get("model.num_heads", code.num_heads)
     return facts

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,22 @@ def read_weights(path: Path) -> Weights:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(f"cannot read {path}: {error}") from error
+    check_values(path, weights)
+    return weights
+
+
+def check_values(path: Path, weights: Weights) -> None:
+    """Checks that a file's tensors hold numbers.
+
+    Raises:
+        WeightsError: some are of another type, or not finite.
+    """
     for name, value in weights.items():
         if value.dtype.kind != "f":
             raise WeightsError(f"{path}: {name} holds {value.dtype}, not floating-point numbers")
         bad = int((~np.isfinite(value)).sum())
         if bad:
             raise WeightsError(f"{path}: {bad} of {value.size} values of {name} are not finite numbers")
-    return weights
 
 
 def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> None:
@@ -57,20 +68,31 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         "vit.preprocess": card.preprocess.model_dump_json(),
         "vit.source": card.source,
     }
+    with replacing(path, contiguous) as temporary:
+        save_file(contiguous, temporary, metadata)
+        _flush(temporary)
+        _compare(temporary, contiguous)
+
+
+@contextmanager
+def replacing(path: Path, weights: Weights) -> Iterator[Path]:
+    """Yields a temporary file that takes the place of `path` when the body has written the weights into it.
+
+    Raises:
+        VitError: the disk is full or the folder cannot be written; an earlier file is untouched.
+    """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
-            save_file(contiguous, temporary, metadata)
-            _flush(temporary)
-            _compare(temporary, contiguous)
+            yield temporary
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
-        needed = sum(value.nbytes for value in contiguous.values())
+        needed = sum(value.nbytes for value in weights.values())
         raise VitError(f"cannot write {path} ({needed / 1e6:.1f} MB): {_reason(error)}") from error
 
 

@@ -24,6 +24,7 @@ Layout = Literal[
     "jax",
     "torchvision",
     "huggingface",
+    "google",
     "origin-jax",
     "origin-torch",
     "origin-custom",

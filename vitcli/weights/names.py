@@ -3,13 +3,14 @@
 native     timm's names where timm has the tensor (`vitcli.core.parameters`), PyTorch's orders
 torch      the same tensors; another program may have written them, without our metadata
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
-torchvision, huggingface   as those libraries have them (`vitcli.weights.peers`)
+torchvision, huggingface, google   as those libraries have them (`vitcli.weights.peers`)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import get_args
 
 from vitcli.core.parameters import Parameter, parameter_table
@@ -43,9 +44,9 @@ def places(spec: ModelSpec, layout: Layout) -> dict[str, tuple[Place, ...]]:
     """
     if layout in CODES:
         CODES[layout].check(spec, layout)
-        rule = CODES[layout].places
+        rule = partial(CODES[layout].places, heads=spec.num_heads)
     else:
-        rule = _jax if layout == "jax" else _same
+        rule = partial(_jax if layout == "jax" else _same)
     return {name: rule(parameter) for name, parameter in parameter_table(spec).items()}
 
 

@@ -1,6 +1,7 @@
 """The layouts of other libraries whose names are theirs alone.
 
 torchvision   `torchvision.models.VisionTransformer`
+google        google-research/vision_transformer, as in its published `.npz` files
 huggingface   `transformers.ViTForImageClassification`, as `save_pretrained` writes it (versions 4 and 5)
 """
 
@@ -65,4 +66,45 @@ _HUGGINGFACE = Code(
     std=(0.5,),
 )
 
-PEERS: Mapping[str, Code] = {"torchvision": _TORCHVISION, "huggingface": _HUGGINGFACE}
+
+def _dense(native: str, there: str) -> dict[str, Tensor]:
+    """Returns kernel and bias of flax's Dense."""
+    return {f"{native}.weight": one(f"{there}/kernel", (1, 0)), f"{native}.bias": one(f"{there}/bias")}
+
+
+def _norm(native: str, there: str) -> dict[str, Tensor]:
+    return {f"{native}.weight": one(f"{there}/scale"), f"{native}.bias": one(f"{there}/bias")}
+
+
+_ENCODER = "Transformer/encoderblock_{i}"
+_ATTENTION = f"{_ENCODER}/MultiHeadDotProductAttention_1"
+_QKV = tuple(f"{_ATTENTION}/{part}" for part in ("query", "key", "value"))
+_GOOGLE = Code(
+    marker="Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel",
+    tensors={
+        "cls_token": one("cls"),
+        "pos_embed": one("Transformer/posembed_input/pos_embedding"),
+        "patch_embed.proj.weight": one("embedding/kernel", (2, 3, 1, 0)),
+        "patch_embed.proj.bias": one("embedding/bias"),
+        **_norm("blocks.{i}.norm1", f"{_ENCODER}/LayerNorm_0"),
+        "blocks.{i}.attn.qkv.weight": Tensor(
+            names=tuple(f"{part}/kernel" for part in _QKV), axes=(1, 0), fold="heads out"
+        ),
+        "blocks.{i}.attn.qkv.bias": Tensor(names=tuple(f"{part}/bias" for part in _QKV), fold="heads out"),
+        "blocks.{i}.attn.proj.weight": one(f"{_ATTENTION}/out/kernel", (1, 0), "heads in"),
+        "blocks.{i}.attn.proj.bias": one(f"{_ATTENTION}/out/bias"),
+        **_norm("blocks.{i}.norm2", f"{_ENCODER}/LayerNorm_2"),
+        **_dense("blocks.{i}.mlp.fc1", f"{_ENCODER}/MlpBlock_3/Dense_0"),
+        **_dense("blocks.{i}.mlp.fc2", f"{_ENCODER}/MlpBlock_3/Dense_1"),
+        **_norm("norm", "Transformer/encoder_norm"),
+        **_dense("pre_logits", "pre_logits"),
+        **_dense("head", "head"),
+    },
+    facts={"norm.eps": 1e-6, "mlp.activation": "gelu_tanh"},
+    free=("tokens.class_token", "head.pre_logits"),
+    heads="Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/bias",
+    mean=(0.5,),
+    std=(0.5,),
+)
+
+PEERS: Mapping[str, Code] = {"torchvision": _TORCHVISION, "huggingface": _HUGGINGFACE, "google": _GOOGLE}

@@ -25,25 +25,29 @@ _SIZES = {
 }
 
 
+Fold = Literal["none", "first", "patch", "heads in", "heads out"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """One kind of native tensor: the names of its parts, which are stacked on its rows.
 
     `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there;
-    with `fold="patch"` the axes of a patch are one.
+    with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and `"heads out"` the first or the last
+    axis there is two: head, and feature of the head.
     """
 
     names: tuple[str, ...]
     axes: Shape | None = None
-    fold: Literal["none", "first", "patch"] = "none"
+    fold: Fold = "none"
 
     def parts(self, block: str, rows: int) -> list[str]:
         """Returns the names of the parts of a tensor with so many rows."""
         heads = rows // len(self.names) if "{h}" in self.names[0] else 1
         return [name.format(i=block, h=h) for name in self.names for h in range(heads)]
 
-    def elsewhere(self, native: Shape) -> tuple[Shape, Shape]:
-        """Returns the shape that a part has there, and the axes that bring it there."""
+    def elsewhere(self, native: Shape, heads: int) -> tuple[Shape, Shape]:
+        """Returns the shape that a part has there in a model of so many heads, and the axes that bring it there."""
         axes = self.axes or tuple(range(len(native)))
         shape = permuted(native, axes)
         if self.fold == "first":
@@ -52,6 +56,10 @@ class Tensor:
             *patch, width = permuted(shape, (1, 2, 3, 0)) if self.axes is None else shape
             flat = math.prod(patch)
             return ((width, flat) if self.axes is None else (flat, width)), axes
+        if self.fold == "heads in":
+            return (heads, shape[0] // heads, *shape[1:]), axes
+        if self.fold == "heads out":
+            return (*shape[:-1], heads, shape[-1] // heads), axes
         return shape, axes
 
     def native(self, shape: Shape) -> Shape:
@@ -63,6 +71,10 @@ class Tensor:
             channels = 3 if flat % 3 == 0 and math.isqrt(flat // 3) ** 2 * 3 == flat else 1
             side = math.isqrt(flat // channels)
             return (width, channels, side, side)
+        if self.fold == "heads in":
+            shape = (shape[0] * shape[1], *shape[2:])
+        if self.fold == "heads out":
+            shape = (*shape[:-2], shape[-2] * shape[-1])
         return permuted(shape, inverse(self.axes)) if self.axes else shape
 
 
@@ -76,6 +88,7 @@ class Code:
         marker: the name of a tensor that no other layout has.
         free: keys of the spec that it may set, beside the sizes.
         num_heads: where its code cannot be told otherwise.
+        heads: a tensor whose first axis is as long as there are heads.
     """
 
     tensors: Mapping[str, Tensor]
@@ -86,14 +99,15 @@ class Code:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     free: tuple[str, ...] = ()
     num_heads: int | None = None
+    heads: str | None = None
 
-    def places(self, parameter: Parameter) -> tuple[Place, ...]:
-        """Returns where a native tensor stands."""
+    def places(self, parameter: Parameter, heads: int) -> tuple[Place, ...]:
+        """Returns where a native tensor of a model with so many heads stands."""
         template, block = _template(parameter.name)
         tensor, rows = self.tensors[template], parameter.shape[0]
         names = tensor.parts(block, rows)
         size = rows // len(names)
-        shape, axes = tensor.elsewhere((size, *parameter.shape[1:]))
+        shape, axes = tensor.elsewhere((size, *parameter.shape[1:]), heads)
         return tuple(
             Place(name=name, shape=shape, axes=axes, rows=(size * k, size * (k + 1)))
             for k, name in enumerate(names)
@@ -119,6 +133,8 @@ class Code:
         """
         ours = _flat(spec.model_dump())
         said = {key: ours[key] for key in (*_SIZES, *self.free)}
+        if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
+            said["pool"] = "cls" if spec.tokens.class_token else "mean"
         allowed = ModelSpec.model_validate(_nested({**self.facts, **said}) | {"drop": spec.drop})
         for key, value in ours.items():
             theirs = _flat(allowed.model_dump())[key]
@@ -156,7 +172,7 @@ def _nested(facts: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def one(name: str, axes: Shape | None = None, fold: Literal["none", "first", "patch"] = "none") -> Tensor:
+def one(name: str, axes: Shape | None = None, fold: Fold = "none") -> Tensor:
     """Returns a tensor that stands there as a whole."""
     return Tensor(names=(name,), axes=axes, fold=fold)
 

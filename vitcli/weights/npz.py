@@ -1,0 +1,88 @@
+"""NumPy archives of tensors, as Google's JAX code publishes its weights; nothing pickled is read.
+
+Sub-modules are numbered in two ways: before flax's linen, one counter for all of a block (as in the published
+files); since, one for each class. Both are read, with the prefixes of training states; the older one is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitcli.core.errors import WeightsError
+from vitcli.weights.file import Weights, check_values, replacing
+
+_MOST_TENSORS, _MOST_BYTES = 10_000, 8 << 30
+_PREFIXES = ("opt/target/", "params/")
+# What linen calls the parts of a block, and what they were called before.
+_LINEN = {
+    "LayerNorm_1/": "LayerNorm_2/",
+    "MultiHeadDotProductAttention_0/": "MultiHeadDotProductAttention_1/",
+    "MlpBlock_0/": "MlpBlock_3/",
+}
+
+
+def is_npz(path: Path) -> bool:
+    """Whether a file is a zip archive of NumPy arrays; PyTorch's files are zip archives too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_npz(path: Path) -> Weights:
+    """Returns the tensors of an archive, under the names of the published files.
+
+    Raises:
+        WeightsError: it is damaged, too large unpacked, holds pickled objects, two tensors of one name, or values
+            that are not finite floating-point numbers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if len(members) > _MOST_TENSORS or size > _MOST_BYTES:
+            raise WeightsError(f"{path} holds {len(members):,} tensors of {size:,} bytes: too large")
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is not a whole archive of arrays: {error}") from error
+    weights = {_published(name, found): value for name, value in found.items()}
+    if len(weights) != len(members):
+        raise WeightsError(f"{path} holds two tensors of one name")
+    check_values(path, weights)
+    return weights
+
+
+def write_npz(path: Path, weights: Weights) -> None:
+    """Writes an archive under a temporary name, and renames it.
+
+    Raises:
+        VitError: the disk is full or the folder cannot be written; an earlier file is untouched.
+    """
+    with replacing(path, weights) as temporary, temporary.open("wb") as file:
+        np.savez(file, **weights)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _published(name: str, all_names: Mapping[str, Any]) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    if not any("MultiHeadDotProductAttention_0/" in each for each in all_names):
+        return name
+    block = re.match(r"Transformer/encoderblock_\d+/", name)
+    if block is None:
+        return name
+    rest = name[block.end() :]
+    for now, before in _LINEN.items():
+        if rest.startswith(now):
+            return block[0] + before + rest.removeprefix(now)
+    return name
