@@ -45,6 +45,12 @@ def test_timm_file_is_read_as_it_is(backend: Backend, name: str) -> None:
         ("gr_vit_token/params.npz", "google", []),
         ("gr_vit_token_linen/params.npz", "google", []),
         ("gr_vit_token_rep/params.npz", "google", []),
+        ("bv_gap_learn/params.npz", "big_vision", []),
+        ("bv_gap_sincos2d/params.npz", "big_vision", ["model.image_size=32"]),
+        ("bv_gap_sincos2d_scan/params.npz", "big_vision", ["model.image_size=32"]),
+        ("bv_map_learn/params.npz", "big_vision", []),
+        ("bv_map_sincos2d/params.npz", "big_vision", ["model.image_size=32"]),
+        ("bv_tok_learn/params.npz", "big_vision", []),
     ],
 )
 def test_another_librarys_file_is_the_same_function_and_goes_back_bit_for_bit(

@@ -48,6 +48,26 @@ def test_what_goes_out_is_loaded_by_timm(tmp_path: Path) -> None:
     assert not stat.S_IMODE((tmp_path / "again.npz").stat().st_mode) & 0o077 & ~0o044
 
 
+@pytest.mark.parametrize("name", ["bv_tok_learn", "bv_map_learn", "bv_gap_learn"])
+def test_big_visions_file_comes_back_under_its_own_names(tmp_path: Path, name: str) -> None:
+    source = GOLDEN / name / "params.npz"
+    for target, options in (("ours.safetensors", []), ("again.npz", ["--to", "big_vision"])):
+        said = here("convert", "weights", source, tmp_path / target, *options)
+        assert said.code == 0, said.err
+        source = tmp_path / target
+    with np.load(GOLDEN / name / "params.npz") as theirs, np.load(tmp_path / "again.npz") as ours:
+        assert set(ours.files) == set(theirs.files)
+        assert all(np.array_equal(ours[key], theirs[key]) for key in theirs.files)
+
+
+def test_fixed_positions_need_the_image_size(tmp_path: Path) -> None:
+    source = GOLDEN / "bv_gap_sincos2d" / "params.npz"
+    said = here("convert", "weights", source, tmp_path / "a.safetensors")
+    assert said.code == 2
+    assert "model.image_size" in said.err
+    assert here("convert", "weights", source, tmp_path / "a.safetensors", "model.image_size=32").code == 0
+
+
 def _state_dict(folder: Path) -> Path:
     assert (
         here("convert", "weights", folder / "ours.safetensors", folder / "ours.pth", "--to", "torch").code

@@ -33,7 +33,7 @@ def weights(
         str,
         typer.Option(
             "--to",
-            help="native, torch, jax, torchvision, huggingface, google, or origin-jax, -torch, -custom, -homework.",
+            help="native, torch, jax, torchvision, huggingface, google, big_vision, origin-jax|torch|custom|homework.",
         ),
     ] = "native",
     backend: options.Backend = None,

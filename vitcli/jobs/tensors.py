@@ -47,7 +47,7 @@ def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> N
     if path.suffix == ".safetensors":
         write_weights(path, weights, card, layout)
     elif path.suffix == ".npz":
-        write_npz(path, weights)
+        write_npz(path, weights, linen=layout == "big_vision")
     else:
         _torch(path).write_state_dict(path, weights)
 

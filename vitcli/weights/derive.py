@@ -80,6 +80,10 @@ def derive_spec(
             f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
             f"(N one of {', '.join(map(str, heads))})"
         )
+    if "model.image_size" not in draft.values:
+        raise WeightsError(
+            f"{source} has no learned positions, which would tell the image size: add model.image_size=N"
+        )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
     return validated(ModelSpec, values, {})
 
@@ -204,6 +208,8 @@ def _facts(layout: Layout, said: Draft, shapes: Shapes) -> dict[str, Any]:
     facts = {f"model.{key}": value for key, value in code.facts.items()}
     # What its code leaves open is as it was said.
     facts |= {key: said.values[key] for key in (f"model.{free}" for free in code.free) if key in said.values}
+    if "tokens.positions" in code.free and code.tensors["pos_embed"].names[0] not in shapes:
+        facts["model.tokens.positions"] = "sincos2d"
     if code.heads is not None:
         facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:

@@ -25,6 +25,7 @@ Layout = Literal[
     "torchvision",
     "huggingface",
     "google",
+    "big_vision",
     "origin-jax",
     "origin-torch",
     "origin-custom",

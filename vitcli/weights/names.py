@@ -3,7 +3,7 @@
 native     timm's names where timm has the tensor (`vitcli.core.parameters`), PyTorch's orders
 torch      the same tensors; another program may have written them, without our metadata
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
-torchvision, huggingface, google   as those libraries have them (`vitcli.weights.peers`)
+torchvision, huggingface, google, big_vision   as those libraries have them (`vitcli.weights.peers`)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
 

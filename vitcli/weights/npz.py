@@ -1,7 +1,8 @@
 """NumPy archives of tensors, as Google's JAX code publishes its weights; nothing pickled is read.
 
 Sub-modules are numbered in two ways: before flax's linen, one counter for all of a block (as in the published
-files); since, one for each class. Both are read, with the prefixes of training states; the older one is written.
+files); since, one for each class, below `params/` (as big_vision has them). Both are read, with the prefixes of
+training states and with blocks stacked for a scan, under the older names; either is written.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,35 +55,56 @@ def read_npz(path: Path) -> Weights:
             found = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise WeightsError(f"{path} is not a whole archive of arrays: {error}") from error
-    weights = {_published(name, found): value for name, value in found.items()}
+    weights = {_published(name): value for name, value in found.items()}
     if len(weights) != len(members):
         raise WeightsError(f"{path} holds two tensors of one name")
+    weights = dict(_unstacked(weights))
     check_values(path, weights)
     return weights
 
 
-def write_npz(path: Path, weights: Weights) -> None:
+def write_npz(path: Path, weights: Weights, *, linen: bool = False) -> None:
     """Writes an archive under a temporary name, and renames it.
+
+    Args:
+        path: the archive.
+        weights: under the names of the published files.
+        linen: whether to write linen's names, below `params/`.
 
     Raises:
         VitError: the disk is full or the folder cannot be written; an earlier file is untouched.
     """
+    named = {_linen(name): value for name, value in weights.items()} if linen else weights
     with replacing(path, weights) as temporary, temporary.open("wb") as file:
-        np.savez(file, **weights)  # type: ignore[arg-type]
+        np.savez(file, **named)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
 
 
-def _published(name: str, all_names: Mapping[str, Any]) -> str:
+def _published(name: str) -> str:
+    """Returns the name that a tensor has in the published files; `LayerNorm_0` is the same in both."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
-    if not any("MultiHeadDotProductAttention_0/" in each for each in all_names):
+    return _in_block(name, _LINEN)
+
+
+def _linen(name: str) -> str:
+    return "params/" + _in_block(name, {before: now for now, before in _LINEN.items()})
+
+
+def _in_block(name: str, renamed: Mapping[str, str]) -> str:
+    found = re.match(r"(Transformer/encoderblock(?:_\d+)?/)([^/]+/)", name)
+    if found is None:
         return name
-    block = re.match(r"Transformer/encoderblock_\d+/", name)
-    if block is None:
-        return name
-    rest = name[block.end() :]
-    for now, before in _LINEN.items():
-        if rest.startswith(now):
-            return block[0] + before + rest.removeprefix(now)
-    return name
+    return found[1] + renamed.get(found[2], found[2]) + name[found.end() :]
+
+
+def _unstacked(weights: Weights) -> Iterator[tuple[str, Any]]:
+    """Yields tensors by name; those of blocks that are stacked for a scan one by one."""
+    stacked = "Transformer/encoderblock/"
+    for name, value in weights.items():
+        if name.startswith(stacked) and value.ndim:
+            for i, one in enumerate(value):
+                yield f"Transformer/encoderblock_{i}/{name.removeprefix(stacked)}", one
+        else:
+            yield name, value

@@ -2,6 +2,7 @@
 
 torchvision   `torchvision.models.VisionTransformer`
 google        google-research/vision_transformer, as in its published `.npz` files
+big_vision    google-research/big_vision: class token, mean or attention pooling; learned or fixed positions
 huggingface   `transformers.ViTForImageClassification`, as `save_pretrained` writes it (versions 4 and 5)
 """
 
@@ -79,32 +80,66 @@ def _norm(native: str, there: str) -> dict[str, Tensor]:
 _ENCODER = "Transformer/encoderblock_{i}"
 _ATTENTION = f"{_ENCODER}/MultiHeadDotProductAttention_1"
 _QKV = tuple(f"{_ATTENTION}/{part}" for part in ("query", "key", "value"))
+# What both of Google's programs have, under the names of the published files.
+_FLAX = {
+    "cls_token": one("cls"),
+    "patch_embed.proj.weight": one("embedding/kernel", (2, 3, 1, 0)),
+    "patch_embed.proj.bias": one("embedding/bias"),
+    **_norm("blocks.{i}.norm1", f"{_ENCODER}/LayerNorm_0"),
+    "blocks.{i}.attn.qkv.weight": Tensor(
+        names=tuple(f"{part}/kernel" for part in _QKV), axes=(1, 0), fold="heads out"
+    ),
+    "blocks.{i}.attn.qkv.bias": Tensor(names=tuple(f"{part}/bias" for part in _QKV), fold="heads out"),
+    "blocks.{i}.attn.proj.weight": one(f"{_ATTENTION}/out/kernel", (1, 0), "heads in"),
+    "blocks.{i}.attn.proj.bias": one(f"{_ATTENTION}/out/bias"),
+    **_norm("blocks.{i}.norm2", f"{_ENCODER}/LayerNorm_2"),
+    **_dense("blocks.{i}.mlp.fc1", f"{_ENCODER}/MlpBlock_3/Dense_0"),
+    **_dense("blocks.{i}.mlp.fc2", f"{_ENCODER}/MlpBlock_3/Dense_1"),
+    **_norm("norm", "Transformer/encoder_norm"),
+    **_dense("pre_logits", "pre_logits"),
+    **_dense("head", "head"),
+}
 _GOOGLE = Code(
-    marker="Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel",
-    tensors={
-        "cls_token": one("cls"),
-        "pos_embed": one("Transformer/posembed_input/pos_embedding"),
-        "patch_embed.proj.weight": one("embedding/kernel", (2, 3, 1, 0)),
-        "patch_embed.proj.bias": one("embedding/bias"),
-        **_norm("blocks.{i}.norm1", f"{_ENCODER}/LayerNorm_0"),
-        "blocks.{i}.attn.qkv.weight": Tensor(
-            names=tuple(f"{part}/kernel" for part in _QKV), axes=(1, 0), fold="heads out"
-        ),
-        "blocks.{i}.attn.qkv.bias": Tensor(names=tuple(f"{part}/bias" for part in _QKV), fold="heads out"),
-        "blocks.{i}.attn.proj.weight": one(f"{_ATTENTION}/out/kernel", (1, 0), "heads in"),
-        "blocks.{i}.attn.proj.bias": one(f"{_ATTENTION}/out/bias"),
-        **_norm("blocks.{i}.norm2", f"{_ENCODER}/LayerNorm_2"),
-        **_dense("blocks.{i}.mlp.fc1", f"{_ENCODER}/MlpBlock_3/Dense_0"),
-        **_dense("blocks.{i}.mlp.fc2", f"{_ENCODER}/MlpBlock_3/Dense_1"),
-        **_norm("norm", "Transformer/encoder_norm"),
-        **_dense("pre_logits", "pre_logits"),
-        **_dense("head", "head"),
-    },
+    marker="Transformer/posembed_input/pos_embedding",
+    tensors={**_FLAX, "pos_embed": one("Transformer/posembed_input/pos_embedding")},
     facts={"norm.eps": 1e-6, "mlp.activation": "gelu_tanh"},
     free=("tokens.class_token", "head.pre_logits"),
-    heads="Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/bias",
+    heads=f"{_ATTENTION}/query/bias".format(i=0),
     mean=(0.5,),
     std=(0.5,),
 )
 
-PEERS: Mapping[str, Code] = {"torchvision": _TORCHVISION, "huggingface": _HUGGINGFACE, "google": _GOOGLE}
+_POOL = "MAPHead_0/MultiHeadDotProductAttention_0"
+_BIG_VISION = Code(
+    # Where its positions are fixed, no tensor tells it from the other but the one that is missing.
+    marker=f"{_ATTENTION}/query/kernel".format(i=0),
+    tensors={
+        **_FLAX,
+        "pos_embed": one("pos_embedding"),
+        "attn_pool.latent": one("MAPHead_0/probe"),
+        "attn_pool.q.weight": one(f"{_POOL}/query/kernel", (1, 0), "heads out"),
+        "attn_pool.q.bias": one(f"{_POOL}/query/bias", None, "heads out"),
+        "attn_pool.kv.weight": Tensor(
+            names=(f"{_POOL}/key/kernel", f"{_POOL}/value/kernel"), axes=(1, 0), fold="heads out"
+        ),
+        "attn_pool.kv.bias": Tensor(names=(f"{_POOL}/key/bias", f"{_POOL}/value/bias"), fold="heads out"),
+        "attn_pool.proj.weight": one(f"{_POOL}/out/kernel", (1, 0), "heads in"),
+        "attn_pool.proj.bias": one(f"{_POOL}/out/bias"),
+        **_norm("attn_pool.norm", "MAPHead_0/LayerNorm_0"),
+        **_dense("attn_pool.mlp.fc1", "MAPHead_0/MlpBlock_0/Dense_0"),
+        **_dense("attn_pool.mlp.fc2", "MAPHead_0/MlpBlock_0/Dense_1"),
+    },
+    facts={"norm.eps": 1e-6, "mlp.activation": "gelu_tanh", "tokens.position_slots": "patches"},
+    free=("tokens.class_token", "tokens.positions", "head.pre_logits"),
+    map_pool=True,
+    heads=f"{_ATTENTION}/query/bias".format(i=0),
+    mean=(0.5,),
+    std=(0.5,),
+)
+
+PEERS: Mapping[str, Code] = {
+    "torchvision": _TORCHVISION,
+    "huggingface": _HUGGINGFACE,
+    "google": _GOOGLE,
+    "big_vision": _BIG_VISION,
+}

@@ -89,6 +89,7 @@ class Code:
         free: keys of the spec that it may set, beside the sizes.
         num_heads: where its code cannot be told otherwise.
         heads: a tensor whose first axis is as long as there are heads.
+        map_pool: whether it may pool by attention where there is no class token.
     """
 
     tensors: Mapping[str, Tensor]
@@ -100,6 +101,7 @@ class Code:
     free: tuple[str, ...] = ()
     num_heads: int | None = None
     heads: str | None = None
+    map_pool: bool = False
 
     def places(self, parameter: Parameter, heads: int) -> tuple[Place, ...]:
         """Returns where a native tensor of a model with so many heads stands."""
@@ -134,7 +136,10 @@ class Code:
         ours = _flat(spec.model_dump())
         said = {key: ours[key] for key in (*_SIZES, *self.free)}
         if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
-            said["pool"] = "cls" if spec.tokens.class_token else "mean"
+            mean = spec.pool if spec.pool == "map" and self.map_pool else "mean"
+            said["pool"] = "cls" if spec.tokens.class_token else mean
+        if not spec.prefix_tokens:  # nothing that positions could leave out
+            said["tokens.position_slots"] = spec.tokens.position_slots
         allowed = ModelSpec.model_validate(_nested({**self.facts, **said}) | {"drop": spec.drop})
         for key, value in ours.items():
             theirs = _flat(allowed.model_dump())[key]
