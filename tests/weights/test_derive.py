@@ -13,6 +13,7 @@ from tests.weights.specs import random_spec
 from vitcli.core.draft import format_value
 from vitcli.core.errors import RecipeError, RequestError, WeightsError
 from vitcli.core.parameters import parameter_table
+from vitcli.core.reporter import Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.derive import derive_spec, describe
 from vitcli.weights.header import Card, Header, Preprocess
@@ -213,3 +214,31 @@ def test_only_the_model_can_be_described() -> None:
         RequestError, match=r"'train.lr=1': only model.key=value says what a weights file holds"
     ):
         describe(own(spec, shapes_of(spec)), "native", ["train.lr=1"])
+
+
+class Notes(Silent):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+# The variants' heads (the H and g of the papers have wider ones), and 64 features a head elsewhere (DINOv2's g).
+@pytest.mark.parametrize(
+    ("width", "heads"), [(192, 3), (768, 12), (1024, 16), (1280, 16), (1408, 16), (1536, 24), (128, 2)]
+)
+def test_the_usual_number_of_heads_is_assumed_and_said(width: int, heads: int) -> None:
+    values: dict[str, Any] = {"image_size": 8, "patch_size": 4, "num_classes": 3, "depth": 1, "mlp_dim": 6}
+    shapes = shapes_of(ModelSpec(embed_dim=width, num_heads=heads, **values))
+    notes = Notes()
+    assert derive_spec(shapes, [], "a.pth", reporter=notes).num_heads == heads
+    assert notes.told == [
+        f"a.pth does not say how many heads it has: {heads} are assumed, as is usual for its width; "
+        "if it has others, say model.num_heads=N"
+    ]
+    notes.told.clear()
+    assert derive_spec(shapes, ["model.num_heads=1"], "a.pth", reporter=notes).num_heads == 1
+    assert notes.told == []

@@ -34,7 +34,7 @@ def summary(
     name, overrides = options.split_overrides(request)
     if name is None:
         raise RequestError("summary of what? name a recipe, a variant such as S/16, or a weights file")
-    found = summarise(name, overrides, batch_size=batch)
+    found = summarise(name, overrides, batch_size=batch, reporter=render.ConsoleReporter())
     if as_json:
         options.print_json(_document(found))
         return

@@ -80,7 +80,7 @@ def convert(
     _check_target(source, target)
     header, read = open_tensors(source)
     found = given or detect(header)
-    card = describe(header, found, overrides)
+    card = describe(header, found, overrides, reporter)
     file_shapes(card.spec, into)  # refused before any value is read
     beside = files(card) if into == "huggingface" else {}
     for name in beside:

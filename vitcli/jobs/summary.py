@@ -18,6 +18,7 @@ from vitcli.core.cost import (
 from vitcli.core.draft import Draft, override, resolve
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
+from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.jobs.drafts import provisional, recipe_draft
@@ -44,13 +45,20 @@ class Summary:
     torchinfo: TorchinfoCount
 
 
-def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | None = None) -> Summary:
+def summarise(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    batch_size: int | None = None,
+    reporter: Reporter | None = None,
+) -> Summary:
     """Returns the summary of a recipe, a variant such as `S/16`, or a weights file.
 
     Args:
         name: of the recipe, the TOML file, the variant, or the safetensors file.
         overrides: `key=value` on top (not for a weights file).
         batch_size: images that memory and torchinfo's count are for; none: the recipe's micro-batch or batch.
+        reporter: is told what is assumed of a weights file.
 
     Raises:
         RequestError: there is no such thing, or an override is wrong.
@@ -61,7 +69,7 @@ def summarise(name: str, overrides: Sequence[str] = (), *, batch_size: int | Non
         recipe = None
     else:
         recipe = provisional(recipe_draft(name, overrides))
-    spec = recipe.model if recipe is not None else _file_spec(name, overrides)
+    spec = recipe.model if recipe is not None else _file_spec(name, overrides, reporter)
     train = recipe.train if recipe is not None else None
     images = batch_size or (train.micro_batch or train.batch_size if train is not None else 1)
     slots = 2 if train is None else {"adam": 2, "adamw": 2}.get(train.optimizer, 1) + (train.ema is not None)
@@ -89,6 +97,6 @@ def _variant(name: str, overrides: Sequence[str]) -> Recipe:
     return resolve(override(start, overrides))
 
 
-def _file_spec(name: str, overrides: Sequence[str]) -> ModelSpec:
+def _file_spec(name: str, overrides: Sequence[str], reporter: Reporter | None) -> ModelSpec:
     header = read_header(weights_of(Path(name)))
-    return describe(header, detect(header), overrides).spec
+    return describe(header, detect(header), overrides, reporter).spec

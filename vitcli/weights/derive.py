@@ -9,7 +9,9 @@ from typing import Any
 from vitcli.core.draft import Draft, expand, override, validated
 from vitcli.core.errors import RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
+from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
+from vitcli.core.variants import VARIANTS
 from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
 from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
 from vitcli.weights.names import CODES, file_shapes, native_shapes
@@ -17,8 +19,12 @@ from vitcli.weights.names import CODES, file_shapes, native_shapes
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
+def describe(
+    header: Header, layout: Layout, overrides: Sequence[str], reporter: Reporter | None = None
+) -> Card:
     """Returns what a file holds: its own card, or one derived from its shapes and the overrides.
+
+    `reporter` is told what is assumed.
 
     Raises:
         RecipeError: an override is unknown or contradicts the file.
@@ -30,7 +36,7 @@ def describe(header: Header, layout: Layout, overrides: Sequence[str]) -> Card:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
         config = read_config(path.parent) if layout == "huggingface" else {}
-        spec = derive_spec(header.shapes, list(overrides), str(path), layout, config)
+        spec = derive_spec(header.shapes, list(overrides), str(path), layout, config, reporter)
         seen = _seen(spec, layout)
         if layout == "huggingface":
             seen = read_preprocess(path.parent, spec.image_size, seen)
@@ -49,6 +55,7 @@ def derive_spec(
     source: str,
     layout: Layout = "native",
     config: Mapping[str, Any] | None = None,
+    reporter: Reporter | None = None,
 ) -> ModelSpec:
     """Returns the spec of a file that carries none, completed by `model.key=value` assignments.
 
@@ -58,6 +65,7 @@ def derive_spec(
         source: what to call the file.
         layout: of the file.
         config: Hugging Face's, beside the file.
+        reporter: is told where a number of heads is assumed: a variant's, or that of heads of 64 features.
 
     Raises:
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
@@ -74,11 +82,17 @@ def derive_spec(
     facts = {key: value for key, value in _facts(layout, said, shapes).items() if key not in described}
     draft = said.derived(found | facts, f"the tensors of {source}")
     draft = draft.derived(described, f"the {CONFIG} beside {source}")
+    if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
+        (reporter or Silent()).note(
+            f"{source} does not say how many heads it has: {heads} are assumed, as is usual for its width; "
+            f"if it has others, say model.num_heads=N"
+        )
+        draft = draft.derived({"model.num_heads": heads}, "the usual number of heads")
     if "model.num_heads" not in draft.values:
-        heads = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
+        possible = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
         raise WeightsError(
             f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
-            f"(N one of {', '.join(map(str, heads))})"
+            f"(N one of {', '.join(map(str, possible))})"
         )
     if "model.image_size" not in draft.values:
         raise WeightsError(
@@ -177,6 +191,12 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
     # As timm: the norm after pooling goes with the mean over patches.
     mean = not values["model.tokens.class_token"] or values["model.norm.final"] == "after_pool"
     return {"model.pool": "mean" if mean else "cls"}
+
+
+def _usual_heads(width: int) -> int:
+    """Returns how many heads models of a width have: those of the variants, else heads of 64 features, else 0."""
+    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()}
+    return known.get(width, width // 64 if width % 64 == 0 else 0)
 
 
 def _said(assignments: Sequence[str]) -> Draft:
