@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def augment(
     source: Annotated[
-        str, typer.Argument(metavar="IMAGE|NAME|DIR|CSV", help="An image, or a data set as for train.")
+        str, typer.Argument(metavar="IMAGE|NAME|DIR|FILE", help="An image, or a data set as for train.")
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value ...]", help="As in augment.rotate=30.")

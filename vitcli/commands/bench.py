@@ -21,9 +21,7 @@ _SAYS = {
 
 
 def bench(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME|DIR|CSV", help="A known set, or your own folder or table.")
-    ],
+    name: options.Source,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key=value ...]", help="As in model.variant=S/16 model.image_size=224."),

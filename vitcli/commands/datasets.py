@@ -51,9 +51,7 @@ def list_datasets(as_json: options.Json = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME|DIR|CSV", help="A known set, or your own folder or CSV.")
-    ],
+    name: options.Source,
     as_json: options.Json = False,
 ) -> None:
     """Tell what a data set holds: classes, counts, license, where to get it."""
@@ -76,11 +74,8 @@ def info(
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME|DIR|CSV", help="As for info.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[data.key=value ...]", help="As in data.label_column=species."),
-    ] = None,
+    name: options.Source,
+    overrides: options.DataKeys = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.png", help="Default: NAME.png, here.")
     ] = None,

@@ -34,9 +34,17 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="A known name, a folder of class folders, or a CSV of path,label.",
-        metavar="NAME|DIR|CSV",
+        help="A known set's name, a folder, a table of path,label, an archive, an .npz.",
+        metavar="NAME|DIR|FILE",
     ),
+]
+Source = Annotated[
+    str,
+    typer.Argument(metavar="NAME|DIR|FILE", help="A known set, or your own folder, table or archive."),
+]
+DataKeys = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[data.key=value ...]", help="As in data.label_column=species."),
 ]
 SkipBad = Annotated[
     str | None,

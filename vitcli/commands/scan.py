@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
@@ -11,13 +10,8 @@ from vitcli.commands import options
 
 
 def scan(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME|DIR|CSV", help="A known set, or your own folder or table.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[data.key=value ...]", help="As in data.label_column=species."),
-    ] = None,
+    name: options.Source,
+    overrides: options.DataKeys = None,
     as_json: options.Json = False,
 ) -> None:
     """Read every image of a data set to its end, and tell what is there, what is odd and what cannot be read.

@@ -57,7 +57,7 @@ def augment(
     for data sets alone.
 
     Args:
-        source: an image file, or a known set's name, a folder of class folders, a CSV file.
+        source: an image file, or a known set's name, a folder, a table or an archive.
         recipe: name of a built-in recipe, or a TOML file.
         overrides: `key=value` texts, as for training.
         count: draws of one image (none: 15), or images of a set, five draws of each (none: 6).

@@ -48,7 +48,7 @@ def evaluate(
 
     Args:
         weights: a run folder or a weights file.
-        data: a known name, a folder or a CSV file; none: what the run was trained on.
+        data: a known name, a folder, a table or an archive; none: what the run was trained on.
         split: `train`, `validation` or `test`.
         backend: as for `train`.
         device: as for `train`.

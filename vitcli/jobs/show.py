@@ -50,7 +50,7 @@ def show(
     """Returns up to `count` images of a part: as many of each class as of another, chosen by the seed.
 
     Args:
-        source: a known name, a folder of class folders, or a CSV file.
+        source: a known name, a folder, a table or an archive, as for training.
         overrides: `data.key=value`, as for training.
         split: `train`, `validation` or `test`.
         count: images.

@@ -78,7 +78,7 @@ def train(
         recipe: name of a built-in recipe, or a TOML file.
         overrides: `key=value` texts, as on the command line.
         backend: `torch` or `jax`; none: the first that is installed.
-        data: replaces `data.source`: a known name, a folder of class folders, a CSV file.
+        data: replaces `data.source`: a known name, a folder, a table or an archive.
         device: `cpu`, `cuda`, `cuda:1`, ...; none: the best there is.
         precision: replaces `train.precision`.
         name: of the run folder; none: the recipe's and the backend's.
