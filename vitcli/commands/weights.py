@@ -64,7 +64,7 @@ def fetch(
 ) -> None:
     """Bring pretrained weights here, checked against what is published, and print the path of their file.
 
-    Does nothing where that is done; goes on where it was stopped. Example: vit weights fetch facebook/dinov2-small
+    What is here already is not fetched again. Example: vit weights fetch facebook/dinov2-small
     """
     from dataclasses import asdict
 

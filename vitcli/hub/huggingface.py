@@ -7,6 +7,7 @@ are here have all that belongs to them beside them. What is new is compared with
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -112,9 +113,10 @@ class _Model:
         """Returns a file of the model, or None where the model has no such file."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-        from huggingface_hub.utils import logging
 
-        logging.set_verbosity(logging.ERROR)  # what it would tell of its tries; the last one is told below
+        logging.getLogger("huggingface_hub").setLevel(
+            logging.ERROR
+        )  # what it would tell of its tries; the last one is told below
         try:
             with ExitStack() as bars:
                 path = Path(
