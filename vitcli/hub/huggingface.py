@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +29,8 @@ WEIGHTS = (
     "pytorch_model.bin",
 )
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Seconds before each question whether anybody is there.
+_PAUSES = (0.0, 1.0)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,6 +78,11 @@ class _Model:
 
     def fetch(self) -> Path:
         """Returns the weights file."""
+        if not _silent() and (unreached := self._unreached()) is not None:
+            path = cached(self._repo, revision=self._revision, root=self._root)
+            if path is None:
+                raise self._told(unreached, DESCRIPTIONS[0]) from unreached
+            return path
         for name in DESCRIPTIONS:
             self._file(name)
         for name in WEIGHTS:
@@ -93,6 +101,24 @@ class _Model:
             f"{self._name} holds none of {', '.join(WEIGHTS)}; give the address of its weights file instead: "
             f"vit weights fetch https://..."
         )
+
+    def _unreached(self) -> Exception | None:
+        """Returns why nobody answers, if so; the library itself would try for half a minute without a word."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        failure = None
+        for pause in _PAUSES:
+            time.sleep(pause)
+            try:
+                get_hf_file_metadata(hf_hub_url(self._repo, DESCRIPTIONS[0], revision=self._revision))
+            except (HfHubHTTPError, HFValidationError):
+                return None  # an answer; what it is about is told when files are asked for
+            except Exception as error:  # of whichever transport the library has
+                failure = error
+            else:
+                return None
+        return failure
 
     @property
     def _name(self) -> str:
