@@ -14,15 +14,8 @@ from tests.cli.inputs import recipe_file, weights_file
 from tests.cli.running import ENGINES, TINY, child, environment
 
 ARRAYS = ENGINES | {
-    "numpy",
-    "PIL",
-    "safetensors",
-    "matplotlib",
-    "httpx",
-    "huggingface_hub",
-    "pyarrow",
-    "datasets",
-    "scipy",
+    *("numpy", "PIL", "safetensors", "matplotlib", "pyarrow", "datasets", "scipy"),
+    *("httpx", "huggingface_hub"),
 }
 COMMANDS = (
     (),

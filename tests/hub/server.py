@@ -30,6 +30,7 @@ class Hub:
     faults: dict[str, str] = field(default_factory=dict)
     gated: frozenset[str] = frozenset()
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    revisions: list[str] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._answer(404, b"")
                 return
             repo, revision, name = found.groups()
+            hub.revisions.append(revision)
             hub.tokens.add(self.headers.get("Authorization"))
             if hub.faults.get(name) == "page":
                 hub.asked.append((self.command, name, None))

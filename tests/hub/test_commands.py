@@ -137,11 +137,20 @@ def test_an_archive_is_converted_from_its_address(tmp_path: Path) -> None:
     _same(found, _converted(golden, tmp_path / "local.safetensors"))
 
 
+def test_what_is_here_is_found_without_asking(hub: Hub) -> None:
+    path = find(MODEL, Told())
+    asked = len(hub.asked)
+    assert find(MODEL, Told()) == path
+    assert len(hub.asked) == asked > 0
+
+
 def test_paths_win_over_names(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("someone").mkdir()
     Path(MODEL).write_bytes(b"here")
     assert find(MODEL, Told()) == Path(MODEL)
+    Path("dinov2-small").write_bytes(b"here")
+    assert find("dinov2-small", Told()) == Path("dinov2-small")
     run = Path("run")
     run.mkdir()
     (run / "model.safetensors").write_bytes(b"trained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.fetch.child import Told
 from tests.hub.conftest import MODEL
 from tests.hub.server import COMMIT, Hub
 from vitcli.core.errors import RequestError, VerificationError, VitError
-from vitcli.hub.huggingface import cached, fetch, is_id
+from vitcli.hub.huggingface import _bars, cached, fetch, is_id
 
 WEIGHTS = "model.safetensors"
 
@@ -25,10 +26,28 @@ def test_weights_come_with_what_describes_them(
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == files
     assert hub.bodies == ["config.json", WEIGHTS]
     assert hub.tokens == {None}
+    # The first file says which commit the branch is at; all others are of that one.
+    assert set(hub.revisions[:3]) == {"main"}
+    assert set(hub.revisions[3:]) == {COMMIT}
     # One bar a file, in our reporter; none of theirs (which would write to stderr).
     sizes = [(f"{MODEL}: {name}", len(content), "bytes") for name, content in files.items()]
     assert told.tracks == sizes
     assert told.advanced == sum(map(len, files.values()))
+
+
+def test_one_bar_where_the_library_would_draw_two(told: Told) -> None:
+    """For chunked storage (Xet) it makes one of bytes on their way and one of bytes written, at the same time."""
+    with ExitStack() as stack:
+        kind = _bars("a file", told, stack)
+        first, second = kind(desc="theirs", total=10, unit="B"), kind(total=10, position=1)
+        with first:
+            first.update(4)
+            second.update(4)
+            first.update_transfer(4)
+            first.set_postfix_str("4 B/s", refresh=False)
+            first.close()
+    assert (told.tracks, told.advanced) == ([("a file", 10, "bytes")], 4)
+    assert callable(kind.update_transfer)  # by which it knows that one bar is enough
 
 
 def test_the_cache_is_enough(hub: Hub, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,9 +140,8 @@ class _Model:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-        logging.getLogger("huggingface_hub").setLevel(
-            logging.ERROR
-        )  # what it would tell of its tries; the last one is told below
+        # What it would tell of its tries; how the last one ended is told below.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         try:
             with ExitStack() as bars:
                 path = Path(
@@ -243,9 +242,8 @@ def _bars(title: str, reporter: Reporter, bars: ExitStack) -> Any:
         def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
             self.total, self.n = total, initial
             self._advance: Advance | None = None
-            if (
-                not Bar.shown
-            ):  # a second one, for the same bytes on their way, would be in the way of the first
+            # A second one, of the same bytes on their way, would be in the way of the first.
+            if not Bar.shown:
                 Bar.shown = True
                 self._advance = bars.enter_context(
                     reporter.track(title, max(0, (total or 0) - initial), "bytes")
