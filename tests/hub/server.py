@@ -133,6 +133,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 body = bytes(len(body))
             elif fault == "cut" and not wanted:
                 cut = len(body) // 2
+                del hub.faults[name]
             self._answer(206 if wanted else 200, body, headers, cut)
 
         def _answer(

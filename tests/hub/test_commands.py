@@ -191,6 +191,7 @@ def test_as_a_user_runs_it(hub: Hub, tmp_path: Path) -> None:
             command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **environment}
         )
 
+    hub.faults["model.safetensors"] = "cut"  # of which the library would tell in words of its own
     first = run()
     assert first.returncode == 0, first.stderr
     assert first.stdout == f"{next((tmp_path / 'huggingface').rglob('model.safetensors'))}\n"
