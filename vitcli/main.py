@@ -23,6 +23,7 @@ from vitcli.commands import (
     report,
     summary,
     train,
+    weights,
 )
 from vitcli.core.errors import VitError
 
@@ -48,6 +49,7 @@ for command in (
 app.add_typer(convert.app, name="convert")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(weights.app, name="weights")
 
 
 _WHERE = "vit --debug shows where"

@@ -20,7 +20,8 @@ def group() -> None:
 @app.command("weights")
 def weights(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A safetensors file, or a PyTorch state dict (.pth).")
+        str,
+        typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")],
     overrides: Annotated[

@@ -17,6 +17,7 @@ from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
+from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.weights.config import files
 from vitcli.weights.derive import describe
@@ -59,7 +60,7 @@ def convert(
     """Writes `source` in another layout, reads it back, and compares logits on an engine.
 
     Args:
-        source: a safetensors file, or a PyTorch state dict.
+        source: a weights file, a run folder, or a name that `find` knows.
         target: the file to write, `.safetensors` or `.pth`; it must not be the source.
         layout: of the source; none: detected by its content.
         to: one of `LAYOUTS`.
@@ -74,10 +75,11 @@ def convert(
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
-    source, target = Path(source), Path(target)
     into = _layout("--to", to)
     given = None if layout is None else _layout("--from", layout)
-    _check_target(source, target)
+    target = Path(target)
+    _check_target(Path(source), target)
+    source = find(source, reporter)
     header, read = open_tensors(source)
     found = given or detect(header)
     card = describe(header, found, overrides, reporter)

@@ -17,7 +17,8 @@ from vitcli.data.parts import open_parts
 from vitcli.data.sources import open_source
 from vitcli.jobs.metrics import Evaluation, evaluate_logits
 from vitcli.jobs.model import check_classifies, model_inputs, open_weights
-from vitcli.jobs.runs import recipe_of, weights_of
+from vitcli.jobs.pretrained import find
+from vitcli.jobs.runs import recipe_of
 from vitcli.weights.header import Card
 
 BATCH = 64
@@ -47,7 +48,7 @@ def evaluate(
     """Returns loss, accuracy and confusion of a run's (or a file's) weights.
 
     Args:
-        weights: a run folder or a weights file.
+        weights: a run folder, a weights file or a name that `find` knows.
         data: a known name, a folder, a table or an archive; none: what the run was trained on.
         split: `train`, `validation` or `test`.
         backend: as for `train`.
@@ -65,7 +66,7 @@ def evaluate(
         raise RequestError(
             f"--split {split} is not known{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}"
         )
-    path = weights_of(Path(weights))
+    path = find(weights, reporter)
     header, card = open_weights(path)
     check_classifies(card, path)
     recipe = _recipe(path, card, data)
