@@ -11,7 +11,7 @@ import typer
 from vitcli.commands import options
 
 if TYPE_CHECKING:
-    from vitcli.jobs.pretrained import Held
+    from vitcli.jobs.model import WeightsFile
 
 app = typer.Typer(help="Pretrained weights known by name.", no_args_is_help=True)
 
@@ -90,11 +90,11 @@ def info(
 ) -> None:
     """Tell what is known of a release and whether it is here; or what a weights file holds."""
     from vitcli import render
-    from vitcli.jobs.pretrained import inspect
+    from vitcli.jobs.model import open_weights
     from vitcli.jobs.runs import weights_of
 
     if os.path.exists(name):
-        held = inspect(weights_of(Path(name)), overrides or [], render.ConsoleReporter())
+        held = open_weights(weights_of(Path(name)), overrides or [], reporter=render.ConsoleReporter())
         facts = _facts(held)
         following = f"vit summary {held.path}"
     else:
@@ -127,7 +127,7 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-def _facts(held: Held) -> dict[str, Any]:
+def _facts(held: WeightsFile) -> dict[str, Any]:
     card = held.card
     return {
         "path": str(held.path),

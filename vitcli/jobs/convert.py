@@ -17,14 +17,14 @@ from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
+from vitcli.jobs.model import open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.weights.config import files
-from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
-from vitcli.weights.names import LAYOUTS, detect, file_shapes
+from vitcli.weights.names import LAYOUTS, file_shapes
 
 # Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
 TOLERANCE = 1e-9
@@ -80,15 +80,14 @@ def convert(
     target = Path(target)
     _check_target(Path(source), target)
     source = find(source, reporter)
-    header, read = open_tensors(source)
-    found = given or detect(header)
-    card = describe(header, found, overrides, reporter)
+    file = open_weights(source, overrides, layout=given, reporter=reporter)
+    found, card = file.layout, file.card
     file_shapes(card.spec, into)  # refused before any value is read
     beside = files(card) if into == "huggingface" else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
-    weights = to_native(read(), card.spec, found)
+    weights = file.read()
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
     before = _logits(engine, card.spec, weights, device)

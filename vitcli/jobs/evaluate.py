@@ -67,7 +67,8 @@ def evaluate(
             f"--split {split} is not known{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}"
         )
     path = find(weights, reporter)
-    header, card = open_weights(path)
+    file = open_weights(path, reporter=reporter)
+    card = file.card
     check_classifies(card, path)
     recipe = _recipe(path, card, data)
     if skip_bad is not None:
@@ -76,7 +77,7 @@ def evaluate(
     _check_classes(card, dataset, path)
     if split not in dataset.parts:
         raise DataError(f"{dataset.name} has no {split} images; it has {', '.join(dataset.parts)}")
-    values = header.read()
+    values = file.read()
     part = open_parts(dataset, recipe, reporter, (split,))[split]
     without = f" ({len(part.faults)} unreadable ones left out)" if part.faults else ""
     reporter.note(

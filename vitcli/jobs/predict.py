@@ -76,7 +76,8 @@ def predict(
     if top < 1:
         raise RequestError(f"--top {top}: name at least one class")
     path = weights_of(newest_finished(Path(runs))) if weights is None else find(weights, reporter)
-    file, card = open_weights(path)
+    file = open_weights(path, reporter=reporter)
+    card = file.card
     check_classifies(card, path)
     files = list(_expand(paths))  # folders that change meanwhile do not matter
     remarks: Counter[str] = Counter()

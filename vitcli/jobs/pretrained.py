@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vitcli.core.errors import WeightsError, nearest
@@ -13,21 +10,7 @@ from vitcli.core.reporter import Reporter
 from vitcli.hub.fetch import cached, fetch, find_wanted
 from vitcli.hub.releases import RELEASES
 from vitcli.jobs.runs import weights_of
-from vitcli.jobs.tensors import SUFFIXES, open_tensors
-from vitcli.weights.derive import describe
-from vitcli.weights.header import Card, Layout
-from vitcli.weights.names import detect
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What a weights file holds."""
-
-    path: Path
-    layout: Layout
-    tensors: int
-    parameters: int
-    card: Card
+from vitcli.jobs.tensors import SUFFIXES
 
 
 def find(name: str | Path, reporter: Reporter) -> Path:
@@ -62,24 +45,6 @@ def find(name: str | Path, reporter: Reporter) -> Path:
     if wanted.name != text or wanted.release is not None:
         reporter.note(f"{text}: {path}")
     return path
-
-
-def inspect(path: Path, overrides: Sequence[str] = (), reporter: Reporter | None = None) -> Held:
-    """Returns what a weights file holds: its layout, and the model derived from its tensors.
-
-    Args:
-        path: of the file.
-        overrides: `model.key=value` for what it does not say.
-        reporter: is told what is assumed.
-
-    Raises:
-        RequestError: it cannot be read, or holds no model that vit knows.
-    """
-    header, _ = open_tensors(path)
-    layout = detect(header)
-    card = describe(header, layout, overrides, reporter)
-    parameters = sum(math.prod(shape) for shape in header.shapes.values())
-    return Held(path=path, layout=layout, tensors=len(header.shapes), parameters=parameters, card=card)
 
 
 def _is_path(text: str) -> bool:

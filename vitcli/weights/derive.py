@@ -92,11 +92,12 @@ def derive_spec(
         possible = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
         raise WeightsError(
             f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
-            f"(N one of {', '.join(map(str, possible))})"
+            f"(N one of {', '.join(map(str, possible))}) to vit convert weights"
         )
     if "model.image_size" not in draft.values:
         raise WeightsError(
-            f"{source} has no learned positions, which would tell the image size: add model.image_size=N"
+            f"{source} has no learned positions, which would tell the image size: add model.image_size=N "
+            f"to vit convert weights"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
     return validated(ModelSpec, values, {})
@@ -158,7 +159,8 @@ def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         return {}
     if said.get("model.lora.alpha") is None:
         raise WeightsError(
-            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N"
+            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N "
+            f"to vit convert weights"
         )
     return {
         "model.lora.rank": next(iter(found.values())),
