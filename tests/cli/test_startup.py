@@ -26,6 +26,7 @@ COMMANDS = (
     ("backends",),
     ("convert",),
     ("convert", "weights"),
+    ("export",),
     ("recipes",),
     ("recipes", "list"),
     ("recipes", "show"),

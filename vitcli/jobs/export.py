@@ -35,7 +35,7 @@ BATCHES = (1, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A kind of file: the engine that writes it, the libraries that takes beside, and the most bytes of weights."""
+    """A kind of file: the engine that writes it, the libraries needed beside, and the most bytes of weights."""
 
     suffix: str
     engine: str
@@ -189,17 +189,21 @@ def _write(
     except Exception as error:  # each library has errors of its own
         reason = str(error).partition("\n")[0]
         raise VerificationError(
-            f"what was written for {target} does not run ({reason}); it has been removed"
+            f"the exported model does not run ({reason}); {target} has not been written"
         ) from error
     wrong = [name for name, text in texts.items() if found.get(name) != text]
     if wrong:
         raise VerificationError(f"{wrong[0]} came back changed; {target} has not been written")
     model = engine.load(card.spec, weights, device="cpu", precision="float32")
-    ours = [
-        model.logits(batch if levels is None else model_inputs(cast(Any, batch), card)) for batch in batches
-    ]
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(ours, logits, strict=True))
-    allowed = TOLERANCE * max(1.0, *(float(np.abs(values).max()) for values in ours))
+    images = np.concatenate(batches)
+    ours = model.logits(images if levels is None else model_inputs(images, card))
+    theirs = np.concatenate(logits)
+    if theirs.shape != ours.shape:
+        raise VerificationError(
+            f"the exported model gives logits {theirs.shape}, not {ours.shape}; {target} has not been written"
+        )
+    difference = float(np.abs(ours - theirs).max())
+    allowed = TOLERANCE * max(1.0, float(np.abs(ours).max()))
     if not difference <= allowed:
         raise VerificationError(
             f"logits of the exported model and of the {engine.name} engine differ by {difference:.3g} "
