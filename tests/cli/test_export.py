@@ -82,16 +82,16 @@ def test_onnx_as_a_process(world: Path) -> None:
     assert not said.loaded & {"jax", "vitcli_jax"}
 
 
-def test_stablehlo_as_json(world: Path) -> None:
-    said = here("export", "run/model.safetensors", "a.stablehlo", "--json")
+def test_as_json(world: Path) -> None:
+    said = here("export", "run/model.safetensors", "a.pt2", "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     assert found["difference"] <= found["allowed"] == pytest.approx(2e-5)
     assert found | {"difference": 0, "bytes": 0, "allowed": 0} == {
         "source": "run/model.safetensors",
-        "target": "a.stablehlo",
-        "format": "stablehlo",
-        "engine": "jax",
+        "target": "a.pt2",
+        "format": "torch-export",
+        "engine": "torch",
         "input": "float32",
         "input_shape": ["batch", 1, 8, 8],
         "output_shape": ["batch", 10],
@@ -100,4 +100,4 @@ def test_stablehlo_as_json(world: Path) -> None:
         "difference": 0,
         "allowed": 0,
     }
-    assert found["bytes"] == (world / "a.stablehlo").stat().st_size
+    assert found["bytes"] == (world / "a.pt2").stat().st_size
