@@ -55,7 +55,11 @@ RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
     "vitcli.render": ({"vitcli.core.reporter"}, {"rich"}, set()),
     "vitcli": (set(), set(), set()),
     "vitcli_jax": ({"vitcli.core", "vitcli_jax"}, {"numpy", "jax"}, set()),
-    "vitcli_torch": ({"vitcli.core", "vitcli_torch"}, {"numpy", "torch", "torchvision"}, set()),
+    "vitcli_torch": (
+        {"vitcli.core", "vitcli_torch"},
+        {"numpy", "onnxruntime", "torch", "torchvision"},
+        set(),
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from vitcli.commands import (
     convert,
     datasets,
     evaluate,
+    export,
     parity,
     predict,
     recipes,
@@ -38,6 +39,7 @@ app = typer.Typer(
 for command in (
     train.train,
     evaluate.evaluate,
+    export.export,
     predict.predict,
     augment.augment,
     report.report,

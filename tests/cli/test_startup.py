@@ -29,6 +29,7 @@ COMMANDS = (
     ("backends",),
     ("convert",),
     ("convert", "weights"),
+    ("export",),
     ("recipes",),
     ("recipes", "list"),
     ("recipes", "show"),
