@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from vitcli.core import registry
 from vitcli.core.backend import Backend
+from vitcli.core.draft import validated
 from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
+from vitcli.core.initial import InitSpec
 from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.weights.adapt import adapt, adapted_card
 from vitcli.weights.config import files
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
@@ -53,6 +56,8 @@ def convert(
     layout: str | None = None,
     to: str = "native",
     overrides: Sequence[str] = (),
+    adaptations: Sequence[str] = (),
+    resample: str = "timm",
     backend: str | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
@@ -65,6 +70,9 @@ def convert(
         layout: of the source; none: detected by its content.
         to: one of `LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
+        adaptations: `model.key=value` for what is to be otherwise in the target: the image size, the patch size,
+            the channels.
+        resample: how, one of `vitcli.core.initial.Resample`.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
         reporter: is told what happens.
@@ -83,12 +91,17 @@ def convert(
     header, read = open_tensors(source)
     found = given or detect(header)
     card = describe(header, found, overrides, reporter)
-    file_shapes(card.spec, into)  # refused before any value is read
-    beside = files(card) if into == "huggingface" else {}
+    init = validated(InitSpec, {"resample": resample}, {})
+    wanted = adapted_card(card, adaptations)
+    file_shapes(wanted.spec, into)  # refused before any value is read
+    beside = files(wanted) if into == "huggingface" else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
-    weights = to_native(read(), card.spec, found)
+    weights, notes = adapt(to_native(read(), card.spec, found), card, wanted, init=init)
+    for note in notes:
+        reporter.note(note)
+    card = wanted
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
     before = _logits(engine, card.spec, weights, device)
