@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vitcli.core.draft import Draft, expand, format_value
+from vitcli.core.draft import SHORTHANDS, Draft, expand, format_value
 from vitcli.core.errors import VerificationError, WeightsError
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Reporter
@@ -27,6 +27,7 @@ from vitcli.weights.names import CODES, detect, native_shapes
 
 # Where the command line's values come from (`vitcli.core.draft.override`).
 _COMMAND = "command line"
+_FREE = tuple(f"model.{key}" for key in FREE)
 _SEEN = ("data.fit", "data.eval_size", "data.mean", "data.std")
 
 
@@ -82,7 +83,7 @@ def open_start(draft: Draft, reporter: Reporter) -> tuple[Draft, Start | None]:
         card=card,
         named=header.card is not None or card.classes != tuple(map(str, range(len(card.classes)))),
         read=lambda: to_native(read(), card.spec, layout),
-        notes=(*yielded, seen),
+        notes=(*yielded, *seen),
     )
     for note in start.notes:
         reporter.note(note)
@@ -118,24 +119,29 @@ def first_weights(
 def _said(draft: Draft) -> Draft:
     """Returns what holds against the file: the command line, and all of a recipe that names the file itself."""
     own = draft.origins.get("init.file") != _COMMAND
-    origins = {key: draft.origins.get(key, "recipe") for key in draft.values}
-    said = {key: value for key, value in draft.values.items() if own or origins[key] == _COMMAND}
-    values = expand(said)
-    return Draft(values=values, origins={key: origins.get(key, _COMMAND) for key in values})
+    values = {key: value for key, value in draft.values.items() if own or draft.origins.get(key) == _COMMAND}
+    return Draft(values=values, origins={key: draft.origins.get(key, "recipe") for key in values})
+
+
+def _expanded(said: Draft, **known: Any) -> Draft:
+    """Returns what is said with shorthands resolved, in the light of other keys of the model."""
+    values = expand({**{f"model.{key}": value for key, value in known.items()}, **said.values})
+    names = {key: said.origins[key] for key in SHORTHANDS if key in said.origins}
+    short = next(iter(names.values()), "recipe")
+    return Draft(values=values, origins={key: said.origins.get(key, short) for key in values})
 
 
 def _of_the_file(said: Draft, header: Header, layout: Layout) -> Draft:
     """Returns what is said of the file itself: not the sizes, which may differ from its own."""
-    free = tuple(f"model.{key}" for key in FREE)
     values = {
         key: value
-        for key, value in said.values.items()
-        if key.startswith("model.") and not key.startswith(free)
+        for key, value in _expanded(said).values.items()
+        if key.startswith("model.") and not key.startswith(_FREE)
     }
     # Where positions are fixed, nothing in a foreign file tells the image size.
     if header.card is None and "model.image_size" in said.values and not _has_positions(header, layout):
         values["model.image_size"] = said.values["model.image_size"]
-    return Draft(values=values, origins=said.origins)
+    return Draft(values=values, origins=_expanded(said).origins)
 
 
 def _has_positions(header: Header, layout: Layout) -> bool:
@@ -168,28 +174,29 @@ def _with_model(draft: Draft, said: Draft, card: Card, path: Path) -> tuple[Draf
         for key, value in flat(card.spec).items()
         if not key.startswith(("num_classes", "drop."))
     }
-    free = tuple(f"model.{key}" for key in FREE)
-    said.derived({key: value for key, value in file.items() if not key.startswith(free)}, str(path))
-    recipe = expand(draft.values)
-    yielding = {key: value for key, value in file.items() if key not in said.values}
+    fixed = {key: value for key, value in file.items() if not key.startswith(_FREE)}
+    _expanded(said, embed_dim=card.spec.embed_dim).derived(fixed, str(path))
+    known, recipe = _expanded(said), expand(draft.values)
+    yielding = {key: value for key, value in file.items() if key not in known.values}
     others = [
         f"{key.removeprefix('model.')}={_text(value)} (recipe: {_text(recipe[key])})"
         for key, value in yielding.items()
         if key in recipe and recipe[key] != value
     ]
-    resized = "model.image_size" in yielding and recipe.get("model.image_size") != file["model.image_size"]
-    # It was meant for images of the recipe's size.
-    if resized and "data.cache_size" not in said.values and recipe.pop("data.cache_size", None) is not None:
-        others.append("data.cache_size by its default")
-    note = [f"the model is that of {path}: {', '.join(others)}"] if others else []
-    origins = {**draft.origins, **said.origins, **dict.fromkeys(yielding, str(path))}
-    return Draft(values={**recipe, **said.values, **yielding}, origins=origins), note
+    if "model.image_size" in yielding and recipe.get("model.image_size") != file["model.image_size"]:
+        # These were meant for images of the recipe's size.
+        for key in ("data.cache_size", "data.eval_size"):
+            if key not in said.values and recipe.pop(key, None) is not None:
+                others.append(f"{key} by its default")
+    notes = [f"the model is that of {path}: {', '.join(others)}"] if others else []
+    origins = {**draft.origins, **known.origins, **dict.fromkeys(yielding, str(path))}
+    return Draft(values={**recipe, **known.values, **yielding}, origins=origins), notes
 
 
-def _with_preprocess(draft: Draft, said: Draft, card: Card, *, tells: bool) -> tuple[Draft, str]:
+def _with_preprocess(draft: Draft, said: Draft, card: Card, *, tells: bool) -> tuple[Draft, list[str]]:
     """Returns the draft with images seen as the file's model saw them, and a note of it."""
     if not tells:
-        return draft, "images are seen as the recipe says: the file does not say how its model saw them"
+        return draft, ["images are seen as the recipe says: the file does not say how its model saw them"]
     rest = {key: value for key, value in draft.values.items() if key not in _SEEN or key in said.values}
     spec = provisional(Draft(values=rest, origins=draft.origins)).model
     seen = proportional(card, spec)
@@ -200,11 +207,10 @@ def _with_preprocess(draft: Draft, said: Draft, card: Card, *, tells: bool) -> t
         "data.std": list(seen.std),
     }
     found = {key: value for key, value in file.items() if key not in said.values}
-    told = ", ".join(f"{key}={_text(value)}" for key, value in found.items()) or "nothing else"
-    note = f"images are seen as the file's model saw them, where nothing is said: {told}"
-    return Draft(
-        values={**rest, **found}, origins={**draft.origins, **dict.fromkeys(found, "init.file")}
-    ), note
+    told = ", ".join(f"{key}={_text(value)}" for key, value in found.items())
+    notes = [f"images are seen as the file's model saw them: {told}"] if found else []
+    origins = {**draft.origins, **dict.fromkeys(found, "init.file")}
+    return Draft(values={**rest, **found}, origins=origins), notes
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vitcli.core.draft import Draft, override, validated
 from vitcli.core.errors import RecipeError, WeightsError
 from vitcli.core.initial import InitSpec
+from vitcli.core.parameters import parameter_table
 from vitcli.core.record import Record
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.file import Weights
@@ -25,7 +26,6 @@ from vitcli.weights.resample import KERNELS, POSITIONS, resized_kernel, resized_
 SIZES = ("image_size", "patch_size", "in_channels")
 FREE = (*SIZES, "num_classes", "head.pre_logits", "drop.")
 _PATCHES = "patch_embed.proj.weight"
-_HEAD = ("pre_logits.weight", "pre_logits.bias", "head.weight", "head.bias")
 
 
 def adapt(
@@ -50,17 +50,16 @@ def adapt(
     """
     init = init or InitSpec()
     check_architecture(card.spec, wanted.spec)
-    made: dict[str, NDArray[Any] | None] = dict(weights)
-    notes = []
-    for name, value, note in (
-        *_positions(weights, card.spec, wanted.spec, init),
-        *_patches(weights, card.spec, wanted.spec, init),
-        *_head(weights, card, wanted, init, seed),
-        *_images(card.preprocess, wanted.preprocess),
-    ):
-        made[name] = value
-        notes += [note] if note else []
-    return {name: value for name, value in made.items() if value is not None}, notes
+    made, notes = dict(weights), []
+    for step in (_positions, _patches):
+        for name, value, note in step(weights, card.spec, wanted.spec, init):
+            made[name] = value
+            notes.append(note)
+    drawn, told = _drawn(made, card, wanted, init, seed)
+    names = parameter_table(wanted.spec)
+    out = [name for name in made if name not in names]
+    notes += [*told, *([f"left out: {_listed(out)}"] if out else []), *_images(card, wanted)]
+    return {name: drawn.get(name, made.get(name)) for name in names}, notes
 
 
 def adapted_card(card: Card, assignments: Sequence[str]) -> Card:
@@ -140,23 +139,22 @@ def channels(kernel: NDArray[Any], count: int) -> NDArray[Any]:
     return made
 
 
-# A tensor's name, its new value (none: it is left out), and what is told.
-_Change = tuple[str, NDArray[Any] | None, str]
+# A tensor's name, its new value, and what is told about it.
+_Change = tuple[str, NDArray[Any], str]
 
 
 def _positions(
     weights: Mapping[str, NDArray[Any]], old: ModelSpec, new: ModelSpec, init: InitSpec
 ) -> Iterator[_Change]:
-    if old.grid == new.grid or old.tokens.positions == "none":
+    if old.grid == new.grid or "pos_embed" not in weights:
         return
-    grids = f"{old.grid}x{old.grid} -> {new.grid}x{new.grid} patches"
-    if old.tokens.positions == "sincos2d":
-        value, how = None, "computed anew (fixed sin-cos)"
-    else:
-        prefix = old.position_slots - old.grid**2
-        value = resized_positions(weights["pos_embed"], prefix, new.grid, POSITIONS[init.resample])
-        how = f"resampled as {init.resample} does" + (f", {prefix} prefix slots kept" if prefix else "")
-    yield "pos_embed", value, f"positions: {grids}, {how}"
+    prefix = old.position_slots - old.grid**2
+    kept = f", {prefix} in front kept" if prefix else ""
+    yield (
+        "pos_embed",
+        resized_positions(weights["pos_embed"], prefix, new.grid, POSITIONS[init.resample]),
+        f"positions: {old.grid}x{old.grid} -> {new.grid}x{new.grid}, resampled as {init.resample} does{kept}",
+    )
 
 
 def _patches(
@@ -173,33 +171,44 @@ def _patches(
         yield _PATCHES, kernel, f"first layer: {old.in_channels} -> {new.in_channels} channels, {how}"
 
 
-def _head(
+def _drawn(
     weights: Mapping[str, NDArray[Any]], card: Card, wanted: Card, init: InitSpec, seed: int
-) -> Iterator[_Change]:
-    old, new = card.spec.head.pre_logits, wanted.spec.head.pre_logits
-    if old == new and card.classes == wanted.classes:
-        return
-    dtype = weights["head.weight"].dtype
+) -> tuple[Weights, list[str]]:
+    """Returns the tensors that the weights lack or have for other classes, rows of equal names kept, and notes."""
+    table = parameter_table(wanted.spec)
+    # Rows mean the same only where what they multiply does.
+    same = card.spec.head.pre_logits == wanted.spec.head.pre_logits
+    others = not same or card.classes != wanted.classes
+    names = [
+        name
+        for name, parameter in table.items()
+        if name not in weights or weights[name].shape != parameter.shape or (others and _is_head(name))
+    ]
+    dtype = weights[_PATCHES].dtype
     drawn = {
         name: value.astype(dtype)
-        for name, value in initial_weights(wanted.spec, seed, init, only=_HEAD).items()
+        for name, value in initial_weights(wanted.spec, seed, init, only=names).items()
     }
-    if old != new:
-        how = "left out" if new is None else "drawn anew"
-        yield "pre_logits.weight", drawn.get("pre_logits.weight"), ""
-        yield "pre_logits.bias", drawn.get("pre_logits.bias"), f"pre_logits: width {old} -> {new}, {how}"
-    kept = shared_rows(card.classes, wanted.classes) if old == new else []
-    for name in ("head.weight", "head.bias"):
+    heads = [name for name in names if _is_head(name)]
+    kept = shared_rows(card.classes, wanted.classes) if same else []
+    for name in heads:
         for there, here in kept:
             drawn[name][here] = weights[name][there]
-        yield name, drawn[name], _told(card.classes, wanted.classes, kept) if name == "head.bias" else ""
+    notes = [_told(card.classes, wanted.classes, kept)] if heads else []
+    rest = [name for name in names if name not in heads]
+    return drawn, [f"drawn anew: {_listed(rest)}", *notes] if rest else notes
 
 
-def _images(old: Preprocess, new: Preprocess) -> Iterator[_Change]:
-    before, after = flat(old), flat(new)
+def _is_head(name: str) -> bool:
+    return name.startswith("head")
+
+
+def _images(card: Card, wanted: Card) -> Iterator[str]:
+    """Yields a note of what is otherwise in how images are seen."""
+    before, after = flat(card.preprocess), flat(wanted.preprocess)
     changed = [f"{key} {before[key]} -> {value}" for key, value in after.items() if value != before[key]]
     if changed:
-        yield "", None, f"images: {', '.join(changed)}"
+        yield f"images: {', '.join(changed)}"
 
 
 def shared_rows(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
@@ -219,6 +228,11 @@ def _told(old: tuple[str, ...], new: tuple[str, ...], kept: Sequence[tuple[int, 
     names = ", ".join(new[row] for _, row in kept[:5]) + (", ..." if len(kept) > 5 else "")
     rest = len(new) - len(kept)
     return text + f"{len(kept)} kept by name ({names})" + (f", {rest} drawn anew" if rest else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns the first few names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _history(key: str, given: Any, wanted: Any) -> bool:
