@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from vitcli.jobs.model import load
 from vitcli.weights.adapt import adapt, adapted_card
 from vitcli.weights.file import read_weights, write_weights
 from vitcli.weights.header import Card, Preprocess, read_header
+from vitcli.weights.initial import initial_weights
 from vitcli.weights.resample import POSITIONS, resized_positions
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_curves")
@@ -160,9 +160,10 @@ def test_parity_starts_from_the_file(start: Path) -> None:
 
 
 def test_a_recipe_of_a_run_starts_from_the_same_file_again(start: Path, tmp_path: Path) -> None:
-    file = shutil.copy(start, tmp_path / "file.safetensors")
+    file = tmp_path / "file.safetensors"
+    file.write_bytes(start.read_bytes())
     options = ("train.steps=3", "model.image_size=12", "init.head=normal 0.3", "data.mean=[0.25]")
-    data = photos(tmp_path / "photos", "0a9".replace("a", "1"))
+    data = photos(tmp_path / "photos", "019")
     train(tmp_path, "a", file, "--data", data, *options)
     recipe = tmp_path / "a" / "recipe.toml"
     said = here("train", recipe, "--runs", tmp_path, "--name", "b")
@@ -253,11 +254,19 @@ def test_torchvisions_file_is_a_start(tmp_path: Path) -> None:
     for value in model.parameters():
         torch.nn.init.normal_(value, std=0.3)
     torch.save(model.state_dict(), tmp_path / "theirs.pth")
-    wanted = ("model.num_heads=3", "model.image_size=12", "init.resample=torchvision", "init.linear=xavier")
+    wanted = (
+        "model.num_heads=3",
+        "model.image_size=12",
+        "init.resample=torchvision",
+        "init.linear=xavier",
+        "train.seed=7",
+    )
     said = train(tmp_path, "a", tmp_path / "theirs.pth", *wanted, *STILL)
     # Its classes have no names, so the ten digits are not its first ten.
     assert "head: 20 -> 10 classes, all drawn anew" in said.err
     assert 'data.fit="crop", data.eval_size=12, data.mean=[0.485, 0.456, 0.406]' in said.err
+    drawn = initial_weights(load(tmp_path / "a").spec, 7, InitSpec(linear="xavier"))
+    assert close(last(tmp_path / "a")["head.weight"], drawn["head.weight"])
     # Its own resizing, and the same pixels in its own code.
     state = peer.interpolate_embeddings(12, 4, model.state_dict(), reset_heads=True)
     twin = peer.VisionTransformer(**{**sizes, "image_size": 12}, num_classes=10)

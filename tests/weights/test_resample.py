@@ -142,7 +142,11 @@ def test_positions_equal_scipy_zoom(variant: Resample, old: int, new: int) -> No
     ("old", "new"), [(4, 8), (8, 4), (16, 14), (14, 16), (16, 8), (5, 3), (3, 5), (1, 2)]
 )
 @pytest.mark.parametrize(
-    ("variant", "mode", "antialias"), [("timm", "bicubic", True), ("big_vision", "bilinear", False)]
+    ("variant", "mode", "antialias"),
+    [
+        *((variant, "bicubic", True) for variant in ("timm", "huggingface", "torchvision", "dinov2")),
+        *((variant, "bilinear", False) for variant in ("google", "big_vision", "bilinear")),
+    ],
 )
 def test_kernels_equal_timm(variant: Resample, mode: str, antialias: bool, old: int, new: int) -> None:
     layers = pytest.importorskip("timm.layers")

@@ -56,10 +56,11 @@ def adapt(
             made[name] = value
             notes.append(note)
     drawn, told = _drawn(made, card, wanted, init, seed)
+    made |= drawn
     names = parameter_table(wanted.spec)
     out = [name for name in made if name not in names]
     notes += [*told, *([f"left out: {_listed(out)}"] if out else []), *_images(card, wanted)]
-    return {name: drawn.get(name, made.get(name)) for name in names}, notes
+    return {name: made[name] for name in names}, notes
 
 
 def adapted_card(card: Card, assignments: Sequence[str]) -> Card:
