@@ -51,7 +51,10 @@ def test_only_what_a_size_touches_changes(option: str) -> None:
     changed = {name for name, value in found.items() if value is not weights[name]}
     learned = spec.tokens.positions == "learned"
     assert changed == {"patch_embed.proj.weight"} | ({"pos_embed"} if learned else set())
-    assert len(notes) == 4 - (not learned)
+    assert sum(note.startswith("positions: 3x3 -> 4x4, ") for note in notes) == (
+        spec.tokens.positions != "none"
+    )
+    assert len(notes) == 3 + (spec.tokens.positions != "none")
     assert wanted.preprocess.size == round(20 * 28 / 15)
     if learned:
         prefix = spec.position_slots - 9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def convert(
 
     Raises:
         RequestError: a file or an override is wrong; nothing has been written.
-        VerificationError: the logits of source and target differ; no target has been written.
+        VerificationError: the logits of source (adapted) and target differ; no target has been written.
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
@@ -111,10 +111,7 @@ def convert(
         again = to_native(open_tensors(unverified)[1](), card.spec, into)
         changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
         after = _logits(engine, card.spec, again, device)
-        differences = {
-            precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
-            for precision, logits in before.items()
-        }
+        differences = _differences(before, after)
         if changed or not differences["float64"] <= TOLERANCE:
             raise VerificationError(
                 f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
@@ -168,6 +165,14 @@ def _logits(
     return {
         precision: engine.load(spec, weights, device=device, precision=precision).logits(_pixels(spec))
         for precision in exact
+    }
+
+
+def _differences(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Returns the largest difference of logits by precision, relative to the largest logit."""
+    return {
+        precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
+        for precision, logits in before.items()
     }
 
 

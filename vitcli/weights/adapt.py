@@ -59,7 +59,7 @@ def adapt(
     made |= drawn
     names = parameter_table(wanted.spec)
     out = [name for name in made if name not in names]
-    notes += [*told, *([f"left out: {_listed(out)}"] if out else []), *_images(card, wanted)]
+    notes += [*told, *([f"left out: {_listed(out)}"] if out else []), *_computed(card, wanted)]
     return {name: made[name] for name in names}, notes
 
 
@@ -204,8 +204,11 @@ def _is_head(name: str) -> bool:
     return name.startswith("head")
 
 
-def _images(card: Card, wanted: Card) -> Iterator[str]:
-    """Yields a note of what is otherwise in how images are seen."""
+def _computed(card: Card, wanted: Card) -> Iterator[str]:
+    """Yields a note of what is otherwise and in no tensor: fixed positions, and how images are seen."""
+    old, new = card.spec, wanted.spec
+    if old.grid != new.grid and old.tokens.positions == "sincos2d":
+        yield f"positions: {old.grid}x{old.grid} -> {new.grid}x{new.grid}, fixed sin-cos, computed"
     before, after = flat(card.preprocess), flat(wanted.preprocess)
     changed = [f"{key} {before[key]} -> {value}" for key, value in after.items() if value != before[key]]
     if changed:
