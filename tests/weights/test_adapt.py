@@ -42,7 +42,11 @@ def test_only_what_a_size_touches_changes(option: str) -> None:
         random_weights(spec),
         card_of(spec, seen=SEEN.model_copy(update={"mean": (0.5,), "std": (0.5,)})),
     )
-    changes = ["model.image_size=28", "model.patch_size=7", f"model.in_channels={4 - spec.in_channels}"]
+    changes = [
+        "model.image_size=28",
+        "model.patch_size=7",
+        f"model.in_channels={3 if spec.in_channels == 1 else 1}",
+    ]
     wanted = adapted_card(before, changes)
     found, notes = adapt(weights, before, wanted)
     assert {name: value.shape for name, value in found.items()} == {
@@ -171,6 +175,25 @@ def test_another_architecture_is_refused(option: str, told: str) -> None:
     with pytest.raises(WeightsError) as error:
         adapt(random_weights(spec), card_of(spec), card_of(spec_of(option)))
     assert str(error.value).startswith(told)
+
+
+def test_adapters_and_a_head_are_added() -> None:
+    plain, bare = spec_of("standard"), spec_of("standard", num_classes=0)
+    lora = spec_of("standard", lora={"rank": 2, "targets": ["q", "fc1"]})
+    weights, drawn = random_weights(plain), initial_weights(lora, 4)
+    found, notes = adapt(weights, card_of(plain), card_of(lora), seed=4)
+    assert list(found) == list(drawn)
+    assert all(found[name] is value for name, value in weights.items())
+    added = [name for name in found if name not in weights]
+    assert len(added) == 8 and notes == [f"drawn anew: {', '.join(added[:3])} and 5 more"]
+    assert all(np.array_equal(found[name], drawn[name]) for name in added)
+    with pytest.raises(WeightsError, match="model.lora.rank is 2 in the weights and 0 "):
+        adapt(found, card_of(lora), card_of(plain))
+    body = {name: value for name, value in weights.items() if not name.startswith("head")}
+    found, notes = adapt(body, card_of(bare, ()), card_of(plain), seed=4)
+    assert np.array_equal(found["head.weight"], initial_weights(plain, 4)["head.weight"])
+    assert notes == ["head: 0 -> 6 classes, all drawn anew"]
+    assert adapt(weights, card_of(plain), card_of(bare, ()))[1] == ["left out: head.weight, head.bias"]
 
 
 def test_what_is_history_or_a_rate_may_differ() -> None:

@@ -23,8 +23,8 @@ def train(
         str | None,
         typer.Option(
             "--init",
-            help="Weights to start from, in any layout, or a run; the model is theirs.",
-            metavar="FILE|RUN",
+            help="Weights to start from, in any layout, a run, or a published name; the model is theirs.",
+            metavar="FILE|RUN|NAME",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run folder.")] = None,

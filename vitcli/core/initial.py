@@ -58,8 +58,8 @@ class InitSpec(Record):
     # Kernels of the patches and of the head; none: as `linear` says.
     patch: str | None = None
     head: str | None = None
-    # A weights file or run folder to start from, in any layout (none: all is drawn), its SHA-256 (none: as it is
-    # found), and how what is of another size in it is resampled. What it lacks, as rows of new classes, is drawn.
+    # A weights file in any layout, a run folder or a published name to start from (none: all is drawn), its SHA-256
+    # (none: as it is found), and how what is of another size is resampled. What it lacks, as new classes, is drawn.
     file: str | None = None
     sha256: str | None = None
     resample: Resample = "timm"

@@ -15,7 +15,7 @@ from vitcli.core.errors import VerificationError, WeightsError
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Reporter
 from vitcli.jobs.drafts import provisional
-from vitcli.jobs.runs import weights_of
+from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.adapt import FREE, adapt, flat, proportional
 from vitcli.weights.derive import describe
@@ -62,12 +62,13 @@ def open_start(draft: Draft, reporter: Reporter) -> tuple[Draft, Start | None]:
     Raises:
         RecipeError: what is said contradicts the file.
         WeightsError: the file is missing, damaged, or no Vision Transformer.
+        VitError: it is a published one, and the network or the disk fails.
         VerificationError: it is not the file that `init.sha256` says.
     """
     place = draft.get("init.file")
     if not isinstance(place, str):  # none, or what `resolve` refuses
         return draft, None
-    path = weights_of(Path(place))
+    path = find(place, reporter)
     header, read = open_tensors(path)
     layout = detect(header)
     said = _said(draft)

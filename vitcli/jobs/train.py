@@ -80,7 +80,7 @@ def train(
         overrides: `key=value` texts, as on the command line.
         backend: `torch` or `jax`; none: the first that is installed.
         data: replaces `data.source`: a known name, a folder, a table or an archive.
-        init: replaces `init.file`: the weights file or run folder to start from, whose model is then trained.
+        init: replaces `init.file`: a weights file, a run folder or a published name, whose model is then trained.
         device: `cpu`, `cuda`, `cuda:1`, ...; none: the best there is.
         precision: replaces `train.precision`.
         name: of the run folder; none: the recipe's and the backend's.

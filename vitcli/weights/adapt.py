@@ -24,7 +24,7 @@ from vitcli.weights.resample import KERNELS, POSITIONS, resized_kernel, resized_
 
 # Keys and sections of a spec that a model may have otherwise than the weights it starts from.
 SIZES = ("image_size", "patch_size", "in_channels")
-FREE = (*SIZES, "num_classes", "head.pre_logits", "drop.")
+FREE = (*SIZES, "num_classes", "head.pre_logits", "drop.", "lora.")
 _PATCHES = "patch_embed.proj.weight"
 
 
@@ -90,11 +90,14 @@ def check_architecture(old: ModelSpec, new: ModelSpec) -> None:
         WeightsError: it has not; the first difference is told.
     """
     given, wanted = flat(old), flat(new)
+    # Adapters may be added, and then they are part of what was learnt.
+    free = tuple(key for key in FREE if key != "lora." or not old.lora.rank)
     for key, value in given.items():
-        if not key.startswith(FREE) and value != wanted[key] and not _history(key, value, wanted[key]):
+        if not key.startswith(free) and value != wanted[key] and not _history(key, value, wanted[key]):
             raise WeightsError(
                 f"model.{key} is {value} in the weights and {wanted[key]} in the model that is to have them; "
-                f"only image_size, patch_size, in_channels, classes, head.pre_logits and drop rates can be changed"
+                f"only image_size, patch_size, in_channels, classes, head.pre_logits and drop rates can be changed, "
+                f"and lora where there was none"
             )
     if new.linear == "sequence" and new.grid != old.grid:
         raise WeightsError(
