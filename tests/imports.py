@@ -57,7 +57,7 @@ RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
     "vitcli_jax": ({"vitcli.core", "vitcli_jax"}, {"numpy", "jax"}, set()),
     "vitcli_torch": (
         {"vitcli.core", "vitcli_torch"},
-        {"numpy", "onnxruntime", "torch", "torchvision"},
+        {"numpy", "onnxruntime", "safetensors", "timm", "torch", "torchvision", "transformers"},
         set(),
     ),
 }

@@ -25,6 +25,7 @@ from vitcli_torch.bits import Noise, absorb, signed
 from vitcli_torch.export import export, run_exported
 from vitcli_torch.model import forward
 from vitcli_torch.optimizer import get_moments, make_optimizer, set_moments
+from vitcli_torch.peers import peer_logits, peer_name
 from vitcli_torch.state_dict import read_state_dict, write_state_dict
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class TorchBackend:
     def write_state_dict(self, path: Path, weights: Arrays) -> None:
         """Writes tensors as a `.pth` file."""
         write_state_dict(path, weights)
+
+    def peer_name(self, layout: str) -> str | None:
+        """Returns the library that a layout belongs to and its version, where it is installed."""
+        return peer_name(layout)
+
+    def peer_logits(self, layout: str, folder: Path, spec: ModelSpec, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Returns the float64 logits (B, classes) of a folder's `model.safetensors` by that library."""
+        return peer_logits(layout, folder, spec, pixels)
 
     def export(
         self,

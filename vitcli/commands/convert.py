@@ -53,6 +53,10 @@ def weights(
             "dinov2, dinov2-registers; or bilinear.",
         ),
     ] = "timm",
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Run both files on every engine, and on the library they belong to."),
+    ] = False,
     backend: options.Backend = None,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -74,6 +78,7 @@ def weights(
         overrides=overrides or [],
         adaptations=adapt or [],
         resample=resample,
+        verify=verify,
         backend=backend,
         device=device,
         reporter=render.ConsoleReporter(),
@@ -88,6 +93,9 @@ def weights(
         f"float32 {result.difference_float32:.2g} (relative)",
         soft_wrap=True,
     )
+    for found in result.evidence:
+        apart = f"float64 {found.float64:.2g}, float32 {found.float32:.2g}"
+        typer.echo(f"{found.file}: {found.engine} and {found.against}: {apart}")
     if result.layout_to in ("native", "torch", "jax") and result.target.suffix == ".safetensors":
         render.next_command(f"vit predict IMAGE --weights {result.target}")
     else:

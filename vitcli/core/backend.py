@@ -159,6 +159,18 @@ class Exports(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """Other libraries, which PyTorch's engine alone can run."""
+
+    def peer_name(self, layout: str) -> str | None:
+        """Returns the library that a layout belongs to and its version, where it is installed."""
+        ...
+
+    def peer_logits(self, layout: str, folder: Path, spec: ModelSpec, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Returns the float64 logits (B, classes) of a folder's `model.safetensors` by that library."""
+        ...
+
+
 def by_kind(state: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
     """Returns a training state as kind (`param`, `moment1`, `moment2`, `ema`) -> parameter name -> array."""
     kinds: dict[str, dict[str, NDArray[Any]]] = {}

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vitcli.core import registry
-from vitcli.core.backend import Backend
 from vitcli.core.draft import validated
 from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
 from vitcli.core.initial import InitSpec
-from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.core.spec import ModelSpec
-from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
+from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
-from vitcli.weights.config import files
+from vitcli.weights.config import configuration
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
 from vitcli.weights.names import LAYOUTS, file_shapes
 
-# Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
-TOLERANCE = 1e-9
-_IMAGES = 4
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """A verified conversion; differences are relative to the largest logit."""
+    """A verified conversion; differences are relative to the largest logit.
+
+    `evidence` is what `verify=True` found besides.
+    """
 
     source: Path
     target: Path
@@ -47,6 +41,7 @@ class ConvertResult:
     backend: str
     difference_float64: float
     difference_float32: float
+    evidence: Sequence[Evidence] = ()
 
 
 def convert(
@@ -58,6 +53,7 @@ def convert(
     overrides: Sequence[str] = (),
     adaptations: Sequence[str] = (),
     resample: str = "timm",
+    verify: bool = False,
     backend: str | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
@@ -73,6 +69,8 @@ def convert(
         adaptations: `model.key=value` for what is to be otherwise in the target: the image size, the patch size,
             the channels.
         resample: how, one of `vitcli.core.initial.Resample`.
+        verify: whether to run both files on every engine that is installed, and on the library whose layout a file
+            has, where that is installed.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
         reporter: is told what happens.
@@ -92,33 +90,31 @@ def convert(
     found, card = file.layout, adapted_card(file.card, adaptations)
     init = validated(InitSpec, {"resample": resample}, {})
     file_shapes(card.spec, into)  # refused before any value is read
-    beside = files(card) if into == "huggingface" else {}
+    beside = configuration(card, into)
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
-    weights, notes = adapt(file.read(), file.card, card, init=init)
+    native = file.read()
+    weights, notes = adapt(native, file.card, card, init=init)
     for note in notes:
         reporter.note(note)
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
-    before = _logits(engine, card.spec, weights, device)
-    unverified = target.with_name(f".{target.stem}.unverified{target.suffix}")
-    try:
+    before = logits_of(engine, card.spec, weights, device)
+    evidence: Sequence[Evidence] = ()
+    with _unverified(target) as unverified:
         write_tensors(unverified, from_native(weights, card.spec, into), card, into)
-        again = to_native(open_tensors(unverified)[1](), card.spec, into)
-        changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
-        after = _logits(engine, card.spec, again, device)
-        differences = _differences(before, after)
-        if changed or not differences["float64"] <= TOLERANCE:
-            raise VerificationError(
-                f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
-                f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
-            )
+        written = open_tensors(unverified)[1]()
+        again = to_native(written, card.spec, into)
+        apart = differences(logits_of(engine, card.spec, again, device), before)
+        _judge(source, target, apart["float64"], weights, again)
+        if verify:
+            original = original_side(file, native)
+            copy = Side(path=target, layout=into, card=card, there=written, native=again, texts=beside)
+            evidence = prove(original, copy, device=device, reporter=reporter)
         for name, text in beside.items():
             (target.parent / name).write_text(text, encoding="utf-8")
         unverified.replace(target)
-    finally:
-        unverified.unlink(missing_ok=True)
     return ConvertResult(
         source=source,
         target=target,
@@ -127,9 +123,29 @@ def convert(
         tensors=len(weights),
         parameters=sum(value.size for value in weights.values()),
         backend=backend,
-        difference_float64=differences["float64"],
-        difference_float32=differences["float32"],
+        difference_float64=apart["float64"],
+        difference_float32=apart["float32"],
+        evidence=evidence,
     )
+
+
+@contextmanager
+def _unverified(target: Path) -> Iterator[Path]:
+    """Yields the name under which a file stands until it is verified, and leaves nothing there."""
+    path = target.with_name(f".{target.stem}.unverified{target.suffix}")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _judge(source: Path, target: Path, difference: float, weights: Weights, again: Weights) -> None:
+    changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
+    if changed or not difference <= TOLERANCE:
+        raise VerificationError(
+            f"logits of {source} and of its copy differ by {difference:.3g} relative in float64 "
+            f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
+        )
 
 
 def _layout(option: str, name: str) -> Layout:
@@ -152,28 +168,3 @@ def _check_target(source: Path, target: Path) -> None:
         raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
     if target.is_dir():
         raise WeightsError(f"{target} is a folder; give a file name")
-
-
-def _logits(
-    engine: Backend, spec: ModelSpec, weights: Weights, device: str | None
-) -> dict[str, NDArray[Any]]:
-    """Returns the logits of fixed images in float64 and in float32."""
-    exact: tuple[Precision, ...] = ("float64", "float32")
-    return {
-        precision: engine.load(spec, weights, device=device, precision=precision).logits(_pixels(spec))
-        for precision in exact
-    }
-
-
-def _differences(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Returns the largest difference of logits by precision, relative to the largest logit."""
-    return {
-        precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
-        for precision, logits in before.items()
-    }
-
-
-def _pixels(spec: ModelSpec) -> np.ndarray:
-    """Returns fixed random inputs (B, C, S, S)."""
-    shape = (_IMAGES, spec.in_channels, spec.image_size, spec.image_size)
-    return normal(sequence((1, 2), int(np.prod(shape)))).reshape(shape)

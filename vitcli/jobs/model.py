@@ -41,7 +41,7 @@ class Prediction:
 class WeightsFile:
     """A weights file of any layout whose tensors fit its spec; `read` gives them by native names.
 
-    `tensors` and `parameters` are how many of each it holds.
+    `tensors` and `parameters` are how many of each it holds; `read_there` gives tensors as they stand in it.
     """
 
     path: Path
@@ -50,6 +50,7 @@ class WeightsFile:
     tensors: int
     parameters: int
     read: Callable[[], Weights]
+    read_there: Callable[[], Weights]
 
 
 class Model:
@@ -160,6 +161,7 @@ def open_weights(
         tensors=len(header.shapes),
         parameters=sum(math.prod(shape) for shape in header.shapes.values()),
         read=lambda: to_native(read(), card.spec, layout),
+        read_there=read,
     )
 
 

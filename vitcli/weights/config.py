@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitcli.core.errors import WeightsError
-from vitcli.weights.header import Card, Preprocess
+from vitcli.weights.header import Card, Layout, Preprocess
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 _ACTIVATIONS = {
@@ -93,6 +93,15 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preproces
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{folder / PROCESSOR} cannot be understood: {error}") from error
+
+
+def configuration(card: Card, layout: Layout) -> dict[str, str]:
+    """Returns the texts that stand beside a file in a layout, by file name; most layouts have none.
+
+    Raises:
+        WeightsError: the layout's library has no such model.
+    """
+    return files(card) if layout == "huggingface" else {}
 
 
 def files(card: Card) -> dict[str, str]:

@@ -1,0 +1,59 @@
+"""`vit convert weights --verify`: every engine, and the library itself, on both files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torchvision.models.vision_transformer import VisionTransformer
+
+from tests.cli.running import here
+
+
+@pytest.fixture
+def state_dict(tmp_path: Path) -> Path:
+    """A small random VisionTransformer of torchvision's, as a .pth file."""
+    torch.manual_seed(0)
+    peer = VisionTransformer(16, 4, 2, 3, 24, 40, num_classes=5)
+    torch.nn.init.normal_(peer.heads.head.weight)
+    torch.save(peer.state_dict(), tmp_path / "peer.pth")
+    return tmp_path / "peer.pth"
+
+
+def test_both_engines_and_the_library_agree(state_dict: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    result = here("convert", "weights", state_dict, target, "model.num_heads=3", "--verify", "--json")
+    assert result.code == 0, result.err
+    evidence = json.loads(result.out)["evidence"]
+    library = f"torchvision {torchvision.__version__.partition('+')[0]}"
+    said = [(Path(row["file"]).name, row["engine"], row["against"].partition("+")[0]) for row in evidence]
+    assert said == [
+        ("peer.pth", "jax", "torch"),
+        ("peer.pth", "torch", library),
+        ("peer.pth", "jax", library),
+        ("out.safetensors", "jax", "torch"),
+    ]
+    assert all(row["float64"] <= 1e-9 and row["float32"] <= 2e-5 for row in evidence)
+    # What is compared are logits, whose difference is not nothing.
+    assert any(row["float32"] > 0 for row in evidence)
+
+
+def test_a_difference_ends_with_exit_code_3(
+    state_dict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitcli_torch import runtime
+    from vitcli_torch.peers import peer_logits as exact
+
+    def other(*arguments: object) -> np.ndarray:
+        return exact(*arguments) * (1 + 1e-8)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runtime, "peer_logits", other)
+    target = tmp_path / "out.safetensors"
+    result = here("convert", "weights", state_dict, target, "model.num_heads=3", "--verify")
+    assert result.code == 3
+    assert len(result.errors) == 1 and "torchvision" in result.errors[0] and "1e-09" in result.errors[0]
+    assert not target.exists()
