@@ -182,6 +182,19 @@ def test_the_short_side_is_resized_with_the_aspect_kept(
     np.testing.assert_array_equal(found, np.asarray(image.resize(shape[::-1], BILINEAR)))
 
 
+def test_images_are_resized_bicubically_where_that_is_said(tmp_path: Path) -> None:
+    image, how = Image.fromarray(noise(33, 23)), Image.Resampling.BICUBIC
+    image.save(tmp_path / "a.png")
+    for fit, expected in (
+        ("squash", image.resize((15, 15), how)),
+        ("crop", image.resize((15, 15), how, box=(0, 5, 23, 28))),
+        ("aspect", image.resize((15, 22), how)),
+    ):
+        wanted: Any = fit
+        geometry = Geometry(fit=wanted, size=15, channels=3, interpolation="bicubic")
+        np.testing.assert_array_equal(decode(tmp_path / "a.png", geometry), np.asarray(expected))
+
+
 @pytest.mark.parametrize("fit", ["squash", "crop"])
 def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path, fit: Any) -> None:
     Image.fromarray(noise(15, 15)).save(tmp_path / "a.png")

@@ -17,6 +17,7 @@ from vitcli.core.spec import Count, ModelSpec, Rate
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
 ScheduleName = Literal["constant", "cosine", "linear", "step", "multistep"]
+Interpolation = Literal["bilinear", "bicubic"]
 Border = Literal["constant", "edge", "reflect"]
 Chance = Annotated[float, Field(ge=0.0, le=1.0)]
 Width = Annotated[float, Field(ge=0.0, le=8.0)]
@@ -45,6 +46,8 @@ class DataSpec(Record):
     source: str = "digits"
     # squash: resize both sides; crop: resize the short side, then cut the middle out.
     fit: Literal["squash", "crop"] = "crop"
+    # How images are resized, antialiased.
+    interpolation: Interpolation = "bilinear"
     # square: fitted to `cache_size` once; none: fitted each time; ragged: for training's random crops the aspect
     # is kept, short side `cache_size`, and only evaluation and prediction see fitted images.
     cache: Literal["square", "ragged", "none"] = "square"

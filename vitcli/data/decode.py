@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vitcli.core.errors import DataError
+from vitcli.core.recipe import Interpolation
 from vitcli.data.faults import FORMATS, MAX_PIXELS, Unusable, check_whole, not_an_image, told, too_large
 
 MAX_BYTES = 1 << 30
@@ -33,6 +34,10 @@ _SUFFIXES = {
     "PNG": (".png",),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
+}
+_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
 }
 # What undoes the orientations of EXIF, and its tag; 1 is upright (CIPA DC-008, "Orientation").
 _ORIENTATION = 0x0112
@@ -52,7 +57,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How an image is brought to size, by Pillow's antialiased bilinear resampling; it happens once, here.
+    """How an image is brought to size, by Pillow's antialiased resampling; it happens once, here.
 
     Attributes:
         fit: squash resizes both sides to `size`; crop resizes the largest square in the middle; aspect resizes
@@ -61,12 +66,14 @@ class Geometry:
         channels: 1 (grey) or 3 (RGB).
         fast: JPEG files are decoded at 1/2, 1/4 or 1/8 of their size as long as twice `size` remains (libjpeg's
             scaled inverse transform): other pixels by some tenths of a level, in a fraction of the time.
+        interpolation: bilinear or bicubic.
     """
 
     fit: Literal["squash", "crop", "aspect"]
     size: int
     channels: int
     fast: bool = False
+    interpolation: Interpolation = "bilinear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,20 +245,24 @@ def _flat(image: Image.Image, channels: int) -> Image.Image:
 
 def _fit(image: Image.Image, geometry: Geometry) -> Image.Image:
     image, size = _flat(image, geometry.channels), geometry.size
+    how = _FILTERS[geometry.interpolation]
     if geometry.fit == "aspect":
         height, width = aspect_sides((image.height, image.width), size)
-        return _resized(image, (width, height))
+        return _resized(image, (width, height), how)
     if geometry.fit == "squash":
-        return _resized(image, (size, size))
+        return _resized(image, (size, size), how)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
-    return _resized(image, (size, size), (left, top, left + side, top + side))
+    return _resized(image, (size, size), how, (left, top, left + side, top + side))
 
 
 def _resized(
-    image: Image.Image, sides: tuple[int, int], box: tuple[float, float, float, float] | None = None
+    image: Image.Image,
+    sides: tuple[int, int],
+    how: Image.Resampling = Image.Resampling.BILINEAR,
+    box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
-    return image if image.size == sides else image.resize(sides, Image.Resampling.BILINEAR, box=box)
+    return image if image.size == sides else image.resize(sides, how, box=box)
 
 
 def _shrink(image: Image.Image, size: int) -> Image.Image:

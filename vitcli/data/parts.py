@@ -97,6 +97,7 @@ def geometry(recipe: Recipe, *, training: bool) -> Geometry:
         size=recipe.cache_size if training else recipe.eval_size,
         channels=recipe.model.in_channels,
         fast=training and recipe.data.decoder == "fast",
+        interpolation=recipe.data.interpolation,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from vitcli.core.errors import DataError
 from vitcli.core.recipe import Recipe
 from vitcli.data.augment import draw_mixing, draw_plan
 from vitcli.data.dataset import Examples, evenly
-from vitcli.data.decode import Geometry, decode
-from vitcli.data.parts import few_images
+from vitcli.data.decode import decode
+from vitcli.data.parts import few_images, geometry
 from vitcli.data.sources import SUFFIXES, open_source
 from vitcli.data.store import Store
 from vitcli.jobs.drafts import provisional, recipe_draft
@@ -106,7 +106,7 @@ def _examples(recipe: Recipe, count: int) -> tuple[Examples, list[str]]:
 def _fitted(examples: Examples, recipe: Recipe) -> NDArray[np.uint8]:
     if isinstance(examples.images, np.ndarray):
         return examples.images
-    shape = Geometry(fit=recipe.data.fit, size=recipe.model.image_size, channels=recipe.model.in_channels)
+    shape = replace(geometry(recipe, training=False), size=recipe.model.image_size)
     return np.stack([decode(path, shape) for path in examples.images])
 
 

@@ -104,6 +104,7 @@ def _recipe(path: Path, card: Card, data: str | None) -> Recipe:
             cache_size=fitted.size,
             mean=fitted.mean,
             std=fitted.std,
+            interpolation=fitted.interpolation,
         )
         return Recipe(model=card.spec, data=described, train=TrainSpec(epochs=1))
     if data is None:

@@ -72,8 +72,7 @@ class Model:
     @property
     def geometry(self) -> Geometry:
         """How an image file is fitted before the middle is cut out."""
-        fitted = self._card.preprocess
-        return Geometry(fit=fitted.fit, size=fitted.size, channels=self.spec.in_channels)
+        return geometry_of(self._card)
 
     def logits(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Returns logits (B, classes) of normalised pixels (B, C, S, S).
@@ -162,6 +161,14 @@ def open_weights(
         parameters=sum(math.prod(shape) for shape in header.shapes.values()),
         read=lambda: to_native(read(), card.spec, layout),
         read_there=read,
+    )
+
+
+def geometry_of(card: Card) -> Geometry:
+    """Returns how a model's image files are fitted before the middle is cut out."""
+    seen = card.preprocess
+    return Geometry(
+        fit=seen.fit, size=seen.size, channels=card.spec.in_channels, interpolation=seen.interpolation
     )
 
 

@@ -19,7 +19,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.decode import Geometry, Pixels, Seen, examine
 from vitcli.data.scan import tell
 from vitcli.data.sources import image_files
-from vitcli.jobs.model import Model, Prediction, check_classifies, open_weights
+from vitcli.jobs.model import Model, Prediction, check_classifies, geometry_of, open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.runs import newest_finished, weights_of
 
@@ -82,8 +82,7 @@ def predict(
     files = list(_expand(paths))  # folders that change meanwhile do not matter
     remarks: Counter[str] = Counter()
     reporter.note(f"weights {path}: {len(card.classes)} classes, trained on {card.source}; {backend}")
-    fitted = card.preprocess
-    geometry = Geometry(fit=fitted.fit, size=fitted.size, channels=card.spec.in_channels)
+    geometry = geometry_of(card)
     model: Model | None = None
     with ThreadPoolExecutor() as threads:
         for batch in _batches(files, BATCH):

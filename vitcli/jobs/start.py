@@ -28,7 +28,7 @@ from vitcli.weights.names import CODES, detect, native_shapes
 # Where the command line's values come from (`vitcli.core.draft.override`).
 _COMMAND = "command line"
 _FREE = tuple(f"model.{key}" for key in FREE)
-_SEEN = ("data.fit", "data.eval_size", "data.mean", "data.std")
+_SEEN = ("data.fit", "data.eval_size", "data.mean", "data.std", "data.interpolation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +206,7 @@ def _with_preprocess(draft: Draft, said: Draft, card: Card, *, tells: bool) -> t
         "data.eval_size": seen.size,
         "data.mean": list(seen.mean),
         "data.std": list(seen.std),
+        "data.interpolation": seen.interpolation,
     }
     found = {key: value for key, value in file.items() if key not in said.values}
     told = ", ".join(f"{key}={_text(value)}" for key, value in found.items())

@@ -115,7 +115,8 @@ def proportional(card: Card, spec: ModelSpec) -> Preprocess:
         return values if len(values) in (1, spec.in_channels) else (round(sum(values) / len(values), 6),)
 
     size = max(spec.image_size, round(seen.size * spec.image_size / card.spec.image_size))
-    return Preprocess(fit=seen.fit, size=size, mean=fitting(seen.mean), std=fitting(seen.std))
+    update = {"size": size, "mean": fitting(seen.mean), "std": fitting(seen.std)}
+    return seen.model_copy(update=update)
 
 
 def flat(record: Record, prefix: str = "") -> dict[str, Any]:

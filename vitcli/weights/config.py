@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vitcli.core.errors import WeightsError
+from vitcli.core.recipe import Interpolation
 from vitcli.weights.header import Card, Layout, Preprocess
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+# Pillow's numbers of filters.
+_RESAMPLE: dict[object, Interpolation] = {2: "bilinear", 3: "bicubic"}
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -90,6 +93,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preproces
             size=side if crops else size,
             mean=tuple(said.get("image_mean", otherwise.mean)),
             std=tuple(said.get("image_std", otherwise.std)),
+            interpolation=_RESAMPLE.get(said.get("resample"), otherwise.interpolation),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{folder / PROCESSOR} cannot be understood: {error}") from error
@@ -141,7 +145,7 @@ def files(card: Card) -> dict[str, str]:
         "do_normalize": True,
         "image_mean": list(seen.mean) * (spec.in_channels // len(seen.mean)),
         "image_std": list(seen.std) * (spec.in_channels // len(seen.std)),
-        "resample": 2,  # bilinear
+        "resample": next(number for number, name in _RESAMPLE.items() if name == seen.interpolation),
     }
     if seen.fit == "crop":
         processor |= {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitcli.core.errors import WeightsError
-from vitcli.core.recipe import Recipe
+from vitcli.core.recipe import Interpolation, Recipe
 from vitcli.core.record import Floats, Record
 from vitcli.core.spec import Count, ModelSpec
 
@@ -42,6 +42,7 @@ class Preprocess(Record):
     size: Count
     mean: Floats
     std: Floats
+    interpolation: Interpolation = "bilinear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,13 @@ class Card:
     def of(cls, recipe: Recipe, classes: tuple[str, ...]) -> Card:
         """Returns the card of a model trained by a recipe."""
         data = recipe.data
-        preprocess = Preprocess(fit=data.fit, size=recipe.eval_size, mean=data.mean, std=data.std)
+        preprocess = Preprocess(
+            fit=data.fit,
+            size=recipe.eval_size,
+            mean=data.mean,
+            std=data.std,
+            interpolation=data.interpolation,
+        )
         return cls(spec=recipe.model, classes=classes, preprocess=preprocess, source=data.source)
 
     def texts(self) -> dict[str, str]:
