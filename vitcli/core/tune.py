@@ -44,8 +44,9 @@ class TuneSpec(Record):
     train: Patterns = ()
     # Linear probe: all but the head is frozen. (With `model.lora`: all but the adapters and the head.)
     probe: bool = False
-    # The learning rate falls by this factor a block from the head (full rate, as the last norm) down to the
-    # embeddings: decay^(depth + 1 - layer) (BEiT, Bao et al. 2022, arXiv:2106.08254, appendix; MAE's fine-tuning).
+    # The learning rate falls by this factor a block, from the head and the last norm (full rate) down to the
+    # embeddings: layer_decay^(depth + 1 - layer), as BEiT (arXiv:2106.08254) and MAE (arXiv:2111.06377) fine-tune.
+    # timm puts the norm before pooling in the last block's layer.
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     # "pattern=factor": times train.lr, and times what `layer_decay` makes of it.
     lr: Patterns = ()
