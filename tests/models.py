@@ -70,6 +70,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "attention": {"output_projection": False, "qkv_bias": False, "softmax": "queries", "scale": "output"},
         "mlp": {"activation": "swiglu"},
     },
+    "five channels": {"in_channels": 5},
+    "no classes": {"num_classes": 0},
+    "no classes, pre-logits": {"num_classes": 0, "head": {"pre_logits": 11}},
+    "no head bias": {"head": {"bias": False}},
+    "distilled": {"tokens": {"registers": 1}, "head": {"distilled": True}},
+    "distilled, no final norm": {
+        "tokens": {"registers": 2},
+        "head": {"distilled": True, "bias": False},
+        "norm": {"final": "none"},
+    },
+    "adapters": {"lora": {"rank": 3, "alpha": 5.0}},
+    "adapters of all layers": {
+        "lora": {"rank": 2, "alpha": 3.0, "targets": ["qkv", "k", "proj", "fc1", "fc2"]}
+    },
+    "adapters, swiglu, raw": {
+        "lora": {"rank": 2, "targets": ["v", "fc1"]},
+        "mlp": {"activation": "swiglu"},
+        "attention": {"split": "raw"},
+        "pool": "map",
+    },
     "all at once": {
         "tokens": {"registers": 2, "position_slots": "class"},
         "attention": {"qk_norm": True},

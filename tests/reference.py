@@ -55,7 +55,13 @@ def _one(p: Params, image: Array, spec: ModelSpec) -> Array:
         pooled = _norm(p, "fc_norm", pooled, spec)
     if spec.head.pre_logits is not None:
         pooled = np.tanh(p["pre_logits.weight"] @ pooled + p["pre_logits.bias"])
-    return p["head.weight"] @ pooled + p["head.bias"]
+    if spec.num_classes == 0:
+        return pooled
+    row = p["head.weight"] @ pooled + p.get("head.bias", 0.0)
+    if spec.head.distilled:
+        second = p["head_dist.weight"] @ tokens[1] + p.get("head_dist.bias", 0.0)
+        return 0.5 * row + 0.5 * second
+    return row
 
 
 def _tokens(p: Params, image: Array, spec: ModelSpec) -> Array:
@@ -109,7 +115,7 @@ def _attention(p: Params, name: str, x: Array, spec: ModelSpec) -> Array:
     if spec.attention.merge == "raw":  # all values of head 0, then of head 1, ..., written line by line
         out = np.array([value for head in heads for value in head.ravel()]).reshape(x.shape)
     if spec.attention.output_projection:
-        out = out @ p[f"{name}.proj.weight"].T + p.get(f"{name}.proj.bias", 0.0)
+        out = out @ _adapted(p, f"{name}.proj", spec).T + p.get(f"{name}.proj.bias", 0.0)
     return out
 
 
@@ -122,16 +128,34 @@ def _head(p: Params, name: str, x: Array, spec: ModelSpec, head: int) -> list[Ar
         rows = [part * spec.num_heads + head for part in range(3)]
         bias = p.get(f"{name}.qkv.bias", np.zeros(len(weight)))
         return [(weight[row] @ vector + bias[row]).reshape(N, K) for row in rows]
-    qkv = x @ weight.T + p.get(f"{name}.qkv.bias", 0.0)
+    qkv = x @ _adapted(p, f"{name}.qkv", spec).T + p.get(f"{name}.qkv.bias", 0.0)
     parts = [qkv[:, part * D : (part + 1) * D] for part in range(3)]
+    parts = [
+        x @ _delta(p, f"{name}.{letter}", spec).T + part for letter, part in zip("qkv", parts, strict=True)
+    ]
     if spec.attention.split == "raw":  # N K values one after the other, whichever token they belong to
         return [part.ravel()[head * N * K : (head + 1) * N * K].reshape(N, K) for part in parts]
     return [part[:, cut] for part in parts]
 
 
 def _mlp(p: Params, name: str, x: Array, spec: ModelSpec) -> Array:
-    hidden = x @ p[f"{name}.fc1.weight"].T + p[f"{name}.fc1.bias"]
-    return _activate(hidden, spec) @ p[f"{name}.fc2.weight"].T + p[f"{name}.fc2.bias"]
+    hidden = x @ _adapted(p, f"{name}.fc1", spec).T + p[f"{name}.fc1.bias"]
+    return _activate(hidden, spec) @ _adapted(p, f"{name}.fc2", spec).T + p[f"{name}.fc2.bias"]
+
+
+def _adapted(p: Params, name: str, spec: ModelSpec) -> Array:
+    """The kernel (out, in) with its adapter merged into it."""
+    weight = p[f"{name}.weight"]
+    return weight + _delta(p, name, spec) if f"{name}.lora_a" in p else weight
+
+
+def _delta(p: Params, name: str, spec: ModelSpec) -> Array:
+    """What an adapter adds to a kernel; zeros where there is none."""
+    if f"{name}.lora_a" not in p:
+        return np.zeros((spec.embed_dim, spec.embed_dim))
+    a, b = p[f"{name}.lora_a"], p[f"{name}.lora_b"]
+    alpha = spec.lora.rank if spec.lora.alpha is None else spec.lora.alpha
+    return b @ a * (alpha / len(a))
 
 
 def _activate(x: Array, spec: ModelSpec) -> Array:

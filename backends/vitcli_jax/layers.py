@@ -41,9 +41,9 @@ def mlp(
     params: Params, name: str, x: Array, spec: ModelSpec, noise: Noise | None = None, index: int = 0
 ) -> Array:
     """Returns the MLP of x (..., D)."""
-    x = activate(linear(params, f"{name}.fc1", x), spec.mlp.activation)  # (..., M)
+    x = activate(adapted(params, f"{name}.fc1", x, spec), spec.mlp.activation)  # (..., M)
     x = dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_HIDDEN))
-    x = linear(params, f"{name}.fc2", x)  # (..., D)
+    x = adapted(params, f"{name}.fc2", x, spec)  # (..., D)
     return dropout(x, spec.drop.mlp, noise, site(index, Place.MLP_OUTPUT))
 
 
@@ -71,6 +71,29 @@ def linear(params: Params, name: str, x: Array) -> Array:
     """Returns x W^T + b, W (out, in)."""
     y = x @ params[f"{name}.weight"].T
     return y + params[f"{name}.bias"] if f"{name}.bias" in params else y
+
+
+def adapted(params: Params, name: str, x: Array, spec: ModelSpec) -> Array:
+    """Returns the linear layer of x with its low-rank adapter, where it has one."""
+    y = linear(params, name, x)
+    return y + low_rank(params, name, x, spec) if f"{name}.lora_a" in params else y
+
+
+def project(params: Params, name: str, x: Array, spec: ModelSpec) -> Array:
+    """Returns queries, keys and values (..., 3 D) of x (..., D), each with its own adapter, or one for all."""
+    qkv = adapted(params, f"{name}.qkv", x, spec)
+    own = [f"{name}.{part}" for part in "qkv"]
+    if not any(f"{part}.lora_a" in params for part in own):
+        return qkv
+    parts = [
+        low_rank(params, part, x, spec) if f"{part}.lora_a" in params else jnp.zeros_like(x) for part in own
+    ]
+    return qkv + jnp.concatenate(parts, axis=-1)
+
+
+def low_rank(params: Params, name: str, x: Array, spec: ModelSpec) -> Array:
+    """Returns alpha / rank B A x, the output of an adapter."""
+    return x @ params[f"{name}.lora_a"].T @ params[f"{name}.lora_b"].T * spec.lora.scale
 
 
 def layer_norm(params: Params, name: str, x: Array, spec: ModelSpec) -> Array:

@@ -17,6 +17,7 @@ from vitcli.core.spec import ModelSpec
 from vitcli_jax.bits import Noise, drop_path, dropout
 from vitcli_jax.layers import (
     Params,
+    adapted,
     attend,
     attend_otherwise,
     layer_norm,
@@ -24,6 +25,7 @@ from vitcli_jax.layers import (
     merge_heads,
     merge_raw,
     mlp,
+    project,
     scale,
     split_heads,
     split_raw,
@@ -80,14 +82,14 @@ def attention(params: Params, index: int, x: Array, spec: ModelSpec, noise: Nois
     split = split_raw if how.split == "raw" else split_heads
     merge = merge_raw if how.merge == "raw" else merge_heads
     weigh = attend if how.plain else attend_otherwise
-    qkv = linear(params, f"{name}.qkv", x)  # (N, 3 D)
+    qkv = project(params, name, x, spec)  # (N, 3 D)
     q, k, v = split(qkv, 3, spec.num_heads)  # (H, N, K) each
     if how.qk_norm:
         q = layer_norm(params, f"{name}.q_norm", q, spec)
         k = layer_norm(params, f"{name}.k_norm", k, spec)
     x = merge(weigh(q, k, v, spec, noise, index))  # (N, D)
     if how.output_projection:
-        x = linear(params, f"{name}.proj", x)
+        x = adapted(params, f"{name}.proj", x, spec)
     return dropout(x, spec.drop.projection, noise, site(index, Place.PROJECTION))
 
 
@@ -100,7 +102,12 @@ def head(params: Params, tokens: Array, spec: ModelSpec) -> Array:
         x = layer_norm(params, "fc_norm", x, spec)
     if spec.head.pre_logits is not None:
         x = jnp.tanh(linear(params, "pre_logits", x))
-    return linear(params, "head", x)
+    if not spec.num_classes:
+        return x
+    logits = linear(params, "head", x)
+    if spec.head.distilled:
+        logits = (logits + linear(params, "head_dist", tokens[1])) / 2
+    return logits
 
 
 def pool(params: Params, tokens: Array, spec: ModelSpec) -> Array:

@@ -151,7 +151,7 @@ def test_reading_without_permission(asked: str, parts: tuple[str, ...], tmp_path
     ("limit", "parts", "left"),
     [
         (200, ("runs/full", "File too large", "--runs DIR"), None),
-        (1900, ("metrics.jsonl", "File too large", "--runs DIR"), {"recipe.toml", "metrics.jsonl"}),
+        (2500, ("metrics.jsonl", "File too large", "--runs DIR"), {"recipe.toml", "metrics.jsonl"}),
         (6000, ("model.safetensors", "0.0 MB", "File too large"), {"recipe.toml", "metrics.jsonl"}),
     ],
     ids=["recipe", "metrics", "weights"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from safetensors.numpy import save_file
 from tests.cli.inputs import cut, finished_run, folders, image, tiny_recipe, weights_file
 from tests.cli.wrong_pictures import PICTURES, fill_pictures
 from vitcli.core.draft import to_toml
+from vitcli.weights.file import write_weights
+from vitcli.weights.header import Card
 from vitcli.weights.initial import initial_weights
 
 # What follows `vit`, in the folder that `fill` makes; parts that the message must have.
@@ -208,6 +211,12 @@ WEIGHTS: dict[str, Case] = {
         ("other.safetensors", "head.weight", "[5, 12]", "[10, 12]"),
     ),
     "10 classes on 5": ("evaluate runs/taken --data five", ("10 classes", "five has 5", "trained on")),
+    "features, to predict": (
+        "predict five/a/0.png -w features.safetensors",
+        ("features.safetensors", "--init"),
+    ),
+    "features, to evaluate": ("evaluate features.safetensors", ("features.safetensors", "no classifier")),
+    "five channels, to predict": ("predict five/a/0.png -w five.safetensors", ("5 channels", "1 or 3")),
     "other class names": ("evaluate letters.safetensors --data other", ("'a'", "'v'", "as in training")),
     "damaged recipe beside it": (
         "evaluate damaged",
@@ -358,6 +367,11 @@ def _float_image(path: Path) -> None:
 
 def _fill_weights(root: Path) -> None:
     finished_run(root / "runs" / "taken")
+    for name, change in (("features", {"num_classes": 0}), ("five", {"in_channels": 5})):
+        spec = tiny_recipe().model.model_copy(update=change)
+        classes = tuple(map(str, range(spec.num_classes)))
+        card = replace(Card.of(tiny_recipe(), classes), spec=spec)
+        write_weights(root / f"{name}.safetensors", initial_weights(spec, 0), card, "native")
     letters = weights_file(root / "letters.safetensors", tuple("abcde"), source="five")
     (root / "link.safetensors").symlink_to(letters)
     (root / "folder.safetensors").mkdir()

@@ -100,7 +100,7 @@ def test_rows_hold_every_parameter_once(option: str) -> None:
     rows = layers(made)
     assert sum(row.parameters for row in rows) == count(made)
     assert len({row.name for row in rows}) == len(rows)
-    assert rows[-1].output == (made.num_classes,)
+    assert rows[-1].output == (made.num_classes or made.head.pre_logits or made.embed_dim,)
 
 
 def test_torchinfos_count_is_the_one_that_torchinfo_prints() -> None:

@@ -89,7 +89,7 @@ def test_impossible_combinations_are_told_with_what_is_possible(
         {"depth": True},
         {"depth": "4"},
         {"depth": 4.0},
-        {"in_channels": 2},
+        {"in_channels": 0},
         {"pool": "max"},
         {"mlp": {"activation": "silu"}},
         {"drop": {"path": 1.0}},

@@ -47,4 +47,14 @@ def random_spec(seed: int) -> ModelSpec:
         },
         "head": {"pre_logits": chance.choice([None, None, 11])},
     }
+    if chance.random() < 0.2:
+        fields["num_classes"] = 0
+    elif chance.random() < 0.3:
+        fields["head"]["bias"] = False
+    possible = fields["pool"] == "cls" and fields["tokens"]["registers"] and fields["num_classes"]
+    if possible and not fields["head"]["pre_logits"] and fields["norm"]["final"] != "after_pool":
+        fields["head"]["distilled"] = chance.random() < 0.5
+    if chance.random() < 0.3:
+        targets = chance.choice([["q", "v"], ["qkv", "fc2"], ["k", "fc1"]])
+        fields["lora"] = {"rank": chance.choice([1, 4]), "alpha": 3.0, "targets": targets}
     return ModelSpec.model_validate(fields)

@@ -29,6 +29,8 @@ def unsaid(spec: ModelSpec) -> list[str]:
     values: dict[str, Any] = {"num_heads": spec.num_heads, "norm.eps": spec.norm.eps, "pool": spec.pool}
     if spec.mlp.activation != "swiglu":
         values["mlp.activation"] = spec.mlp.activation
+    if spec.lora.rank:
+        values["lora.alpha"] = spec.lora.alpha
     if spec.layer_scale is not None:
         values["layer_scale"] = spec.layer_scale
     if spec.tokens.positions != "learned":
@@ -48,6 +50,8 @@ def test_shapes_and_what_they_cannot_tell_give_the_spec(seed: int) -> None:
 def test_the_number_of_heads_is_enough_for_the_same_tensors(option: str) -> None:
     spec = spec_of(option)
     said = ["model.num_heads=2"]
+    if spec.lora.rank:
+        said += [f"model.lora.alpha={spec.lora.scale * spec.lora.rank}"]
     if spec.tokens.positions != "learned":
         said += [f"model.tokens.positions={spec.tokens.positions}", "model.image_size=15"]
     found = derive_spec(shapes_of(spec), said, "a file")
@@ -126,7 +130,7 @@ def test_what_agrees_with_the_shapes_is_accepted() -> None:
             {"patch_embed.proj.weight": None},
             "not a Vision Transformer with timm's names: 'patch_embed.proj.weight'",
         ),
-        ({"head.weight": None}, "'head.weight' is missing; it holds cls_token, pos_embed"),
+        ({"blocks.0.mlp.fc2.weight": None}, "fc2.weight' is missing; it holds cls_token, pos_embed"),
         ({"patch_embed.proj.weight": (16, 75)}, "is not a Vision Transformer: a tensor has other axes"),
         ({"head.weight": (6,)}, "a tensor has other axes"),
         ({"pos_embed": (10,)}, "a tensor has other axes"),

@@ -38,9 +38,11 @@ def layers(spec: ModelSpec) -> list[Layer]:
     for block in range(spec.depth):
         name = f"blocks.{block}"
         attention = (f"{name}.norm1.", f"{name}.attn.", f"{name}.ls1.")
-        rows.append(row(f"{name}.attn", attention, (N, D), _attention_cost(spec)))
+        adapters = N * sum(p.size for p in table if p.name.startswith(f"{name}.attn.") and ".lora_" in p.name)
+        rows.append(row(f"{name}.attn", attention, (N, D), _attention_cost(spec) + adapters))
         mlp = (f"{name}.norm2.", f"{name}.mlp.", f"{name}.ls2.")
-        rows.append(row(f"{name}.mlp", mlp, (N, D), _block_mlp_cost(spec)))
+        adapters = N * sum(p.size for p in table if p.name.startswith(f"{name}.mlp.") and ".lora_" in p.name)
+        rows.append(row(f"{name}.mlp", mlp, (N, D), _block_mlp_cost(spec) + adapters))
     pooled = ("norm.", "fc_norm.", "attn_pool.")
     rows.append(row(f"pool ({spec.pool})", pooled, (spec.pool_dim,), _pool_cost(spec)))
     features = spec.pool_dim
@@ -48,7 +50,9 @@ def layers(spec: ModelSpec) -> list[Layer]:
         width = spec.head.pre_logits
         rows.append(row("pre_logits", ("pre_logits.",), (width,), features * width))
         features = width
-    rows.append(row("head", ("head.",), (spec.num_classes,), features * spec.num_classes))
+    if spec.num_classes:
+        cost = features * spec.num_classes * (1 + spec.head.distilled)
+        rows.append(row("head", ("head.", "head_dist."), (spec.num_classes,), cost))
     return rows
 
 

@@ -64,9 +64,11 @@ def _tensors(spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
     if spec.head.pre_logits is not None:
         yield from _linear("pre_logits", spec.head.pre_logits, features, init)
         features = spec.head.pre_logits
-    shape = (spec.num_classes, features)
-    yield _weight("head.weight", shape, init.head_kernel(features, spec.num_classes), decay=True)
-    yield _weight("head.bias", (spec.num_classes,), init.bias(features))
+    for name in ("head", "head_dist")[: (1 + spec.head.distilled) if spec.num_classes else 0]:
+        shape = (spec.num_classes, features)
+        yield _weight(f"{name}.weight", shape, init.head_kernel(features, spec.num_classes), decay=True)
+        if spec.head.bias:
+            yield _weight(f"{name}.bias", (spec.num_classes,), init.bias(features))
 
 
 def _embedding(spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
@@ -91,6 +93,21 @@ def _block(name: str, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:
     yield from _norm(f"{name}.norm2", spec.embed_dim)
     yield from _mlp(f"{name}.mlp", spec.linear_dim, spec, init)
     yield from _layer_scale(f"{name}.ls2", spec)
+    yield from _adapters(name, spec)
+
+
+def _adapters(name: str, spec: ModelSpec) -> Iterator[Parameter]:
+    """Yields A (rank, in), drawn as PyTorch draws a kernel, and B (out, rank), zeros: nothing changes at first."""
+    D, rank = spec.embed_dim, spec.lora.rank
+    widths = {"attn.qkv": (D, 3 * D), "attn.q": (D, D), "attn.k": (D, D), "attn.v": (D, D)}
+    if spec.attention.output_projection:
+        widths["attn.proj"] = (D, D)
+    widths |= {"mlp.fc1": (D, spec.fc1_dim), "mlp.fc2": (spec.mlp_dim, D)}
+    for layer, (inputs, outputs) in widths.items():
+        if rank and layer.partition(".")[2] in spec.lora.targets:
+            uniform = Initial(kind="uniform", scale=1 / math.sqrt(inputs))
+            yield _weight(f"{name}.{layer}.lora_a", (rank, inputs), uniform, decay=True)
+            yield _weight(f"{name}.{layer}.lora_b", (outputs, rank), ZEROS, decay=True)
 
 
 def _attention(name: str, spec: ModelSpec, init: InitSpec) -> Iterator[Parameter]:

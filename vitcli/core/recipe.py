@@ -281,6 +281,10 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
+        if self.model.in_channels not in (1, 3):
+            raise ValueError(f"model.in_channels={self.model.in_channels}: images have 1 or 3")
+        if not self.model.num_classes:
+            raise ValueError("model.num_classes=0: a model without classes cannot be trained")
         for key, values in (("mean", self.data.mean), ("std", self.data.std)):
             if len(values) not in (1, self.model.in_channels):
                 raise ValueError(

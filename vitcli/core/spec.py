@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vitcli.core.record import Record
+from vitcli.core.record import Record, Texts
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
 Pool = Literal["cls", "mean", "mean_all", "cls_mean", "map"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
+# The linear layers of a block, as low-rank adapters name them: `qkv` is one adapter for all three.
+LAYERS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
 
 
 class TokenSpec(Record):
@@ -71,9 +73,39 @@ class NormSpec(Record):
 
 
 class HeadSpec(Record):
-    """Linear classifier; `pre_logits` inserts a tanh layer of that width before it."""
+    """Linear classifier; `pre_logits` inserts a tanh layer of that width before it.
+
+    `distilled`: the token after the class token, which is the first register, has a classifier of its own, and
+    logits are the mean of both (DeiT, Touvron et al. 2021, arXiv:2012.12877, section 4).
+    """
 
     pre_logits: Count | None = None
+    bias: bool = True
+    distilled: bool = False
+
+
+class LoraSpec(Record):
+    """Low-rank adapters beside linear layers of every block: W x + alpha / rank B A x.
+
+    Hu et al. 2021, arXiv:2106.09685, section 4.1. `rank` 0 is none. `alpha` none is the rank, so that the factor is 1.
+    """
+
+    rank: Annotated[int, Field(ge=0)] = 0
+    alpha: Annotated[float, Field(gt=0.0)] | None = None
+    targets: Texts = ("q", "v")
+
+    @model_validator(mode="after")
+    def _possible(self) -> LoraSpec:
+        unknown = [name for name in self.targets if name not in LAYERS]
+        if unknown or not self.targets:
+            given = f"{unknown[0]!r} is" if unknown else "nothing is"
+            raise ValueError(f"targets: {given} not a layer of a block; it has {', '.join(LAYERS)}")
+        return self
+
+    @property
+    def scale(self) -> float:
+        """What an adapter's output is multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 class DropSpec(Record):
@@ -95,8 +127,10 @@ class ModelSpec(Record):
 
     image_size: Count
     patch_size: Count
-    in_channels: Literal[1, 3] = 3
-    num_classes: Count
+    # Images have 1 or 3; a model of other inputs can be converted, and fed through the Python API.
+    in_channels: Count = 3
+    # 0: no classifier; the pooled features, or those of `head.pre_logits`, are what comes out.
+    num_classes: Annotated[int, Field(ge=0)]
     embed_dim: Count
     depth: Count
     num_heads: Count
@@ -113,6 +147,7 @@ class ModelSpec(Record):
     norm: NormSpec = NormSpec()
     head: HeadSpec = HeadSpec()
     drop: DropSpec = DropSpec()
+    lora: LoraSpec = LoraSpec()
 
     @model_validator(mode="after")
     def _possible(self) -> ModelSpec:
@@ -135,12 +170,31 @@ class ModelSpec(Record):
                 f"positions='sincos2d' needs embed_dim divisible by 4 and at least 8, not {self.embed_dim}; "
                 f"nearest widths: {_multiples(self.embed_dim, 4)}"
             )
+        self._check_head()
         self._check_sequence()
         return self
+
+    def _check_head(self) -> None:
+        if not self.head.distilled:
+            return
+        needed = {
+            "pool='cls'": self.pool == "cls",
+            "tokens.registers of 1 or more": self.tokens.registers > 0,
+            "norm.final='before_pool' or 'none'": self.norm.final != "after_pool",
+            "no head.pre_logits": self.head.pre_logits is None,
+            "num_classes of 1 or more": self.num_classes > 0,
+        }
+        for words, fulfilled in needed.items():
+            if not fulfilled:
+                raise ValueError(f"head.distilled=true needs {words}")
 
     def _check_sequence(self) -> None:
         if self.linear == "token":
             return
+        if self.lora.rank:
+            raise ValueError(
+                "lora.rank needs linear='token': adapters stand beside layers that map one token"
+            )
         attention = self.attention
         for key, value, allowed in (
             ("output_projection", attention.output_projection, False),
@@ -192,6 +246,11 @@ class ModelSpec(Record):
     def pool_dim(self) -> int:
         """Width of the pooled vector: class token beside the mean is twice as wide."""
         return self.embed_dim * (2 if self.pool == "cls_mean" else 1)
+
+    @property
+    def output_dim(self) -> int:
+        """Width of what comes out: logits, or features where there are no classes."""
+        return self.num_classes or self.head.pre_logits or self.pool_dim
 
     @property
     def position_slots(self) -> int:

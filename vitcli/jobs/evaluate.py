@@ -16,7 +16,7 @@ from vitcli.data.dataset import SPLITS, Dataset
 from vitcli.data.parts import open_parts
 from vitcli.data.sources import open_source
 from vitcli.jobs.metrics import Evaluation, evaluate_logits
-from vitcli.jobs.model import model_inputs, open_weights
+from vitcli.jobs.model import check_classifies, model_inputs, open_weights
 from vitcli.jobs.runs import recipe_of, weights_of
 from vitcli.weights.header import Card
 
@@ -67,6 +67,7 @@ def evaluate(
         )
     path = weights_of(Path(weights))
     header, card = open_weights(path)
+    check_classifies(card, path)
     recipe = _recipe(path, card, data)
     if skip_bad is not None:
         recipe = recipe.model_copy(update={"data": _skipping(recipe.data, skip_bad)})

@@ -140,6 +140,21 @@ def open_weights(path: Path) -> tuple[WeightsFile, Card]:
     return WeightsFile(path=path, card=card), card
 
 
+def check_classifies(card: Card, path: Path) -> None:
+    """Checks that a model names classes of image files.
+
+    Raises:
+        WeightsError: it has no classifier, or takes other inputs than grey or coloured images.
+    """
+    if not card.classes:
+        raise WeightsError(
+            f"{path} has no classifier: it gives features; train one with vit train --init {path}, "
+            f"or use them through vitcli.load(...).logits"
+        )
+    if card.spec.in_channels not in (1, 3):
+        raise WeightsError(f"{path} takes {card.spec.in_channels} channels; image files have 1 or 3")
+
+
 def model_inputs(images: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
     """Returns normalised pixels float32 (B, C, S, S) of fitted images uint8 (B, S0, S0, C): the middle, scaled."""
     side = card.spec.image_size

@@ -19,7 +19,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.data.decode import Geometry, Pixels, Seen, examine
 from vitcli.data.scan import tell
 from vitcli.data.sources import image_files
-from vitcli.jobs.model import Model, Prediction, open_weights
+from vitcli.jobs.model import Model, Prediction, check_classifies, open_weights
 from vitcli.jobs.runs import newest_finished, weights_of
 
 BATCH = 64
@@ -76,6 +76,7 @@ def predict(
         raise RequestError(f"--top {top}: name at least one class")
     path = weights_of(Path(weights) if weights is not None else newest_finished(Path(runs)))
     file, card = open_weights(path)
+    check_classifies(card, path)
     files = list(_expand(paths))  # folders that change meanwhile do not matter
     remarks: Counter[str] = Counter()
     reporter.note(f"weights {path}: {len(card.classes)} classes, trained on {card.source}; {backend}")

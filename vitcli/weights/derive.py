@@ -10,7 +10,7 @@ from vitcli.core.draft import Draft, expand, override, validated
 from vitcli.core.errors import RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.core.spec import ModelSpec
+from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
 from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
@@ -106,7 +106,6 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
     """Returns what native names and shapes tell, as dotted recipe keys."""
     try:
         D, C, P, _ = shapes["patch_embed.proj.weight"]
-        classes = shapes["head.weight"][0]
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
         qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
@@ -121,7 +120,8 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         "model.embed_dim": D,
         "model.in_channels": C,
         "model.patch_size": P,
-        "model.num_classes": classes,
+        "model.num_classes": shapes["head.weight"][0] if "head.weight" in shapes else 0,
+        "model.head.distilled": "head_dist.weight" in shapes,
         "model.depth": depth,
         "model.mlp_dim": M,
         "model.tokens.patch_bias": "patch_embed.proj.bias" in shapes,
@@ -145,8 +145,25 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         values["model.layer_scale"] = 1.0  # the initial value is history; the trained gammas are in the file
     if "pre_logits.weight" in shapes:
         values["model.head.pre_logits"] = shapes["pre_logits.weight"][0]
-    values |= _positions(shapes, values, said)
+    if values["model.num_classes"]:
+        values["model.head.bias"] = "head.bias" in shapes
+    values |= _adapters(shapes, said, source) | _positions(shapes, values, said)
     return values | _pool(shapes, values, said)
+
+
+def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
+    """Returns the rank and the layers of low-rank adapters."""
+    found = {name.split(".")[3]: shape[0] for name, shape in shapes.items() if name.endswith(".lora_a")}
+    if not found:
+        return {}
+    if said.get("model.lora.alpha") is None:
+        raise WeightsError(
+            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N"
+        )
+    return {
+        "model.lora.rank": next(iter(found.values())),
+        "model.lora.targets": [layer for layer in LAYERS if layer in found],
+    }
 
 
 def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
@@ -181,7 +198,7 @@ def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[s
 
 def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
     """Returns the pooling where the names or widths decide it; a class token leaves the choice open."""
-    features = shapes.get("pre_logits.weight", shapes["head.weight"])[1]
+    features = shapes.get("pre_logits.weight", shapes.get("head.weight", (0, 0)))[1]
     if "attn_pool.latent" in shapes:
         return {"model.pool": "map"}
     if features == 2 * values["model.embed_dim"]:

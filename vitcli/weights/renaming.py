@@ -133,6 +133,10 @@ class Code:
         Raises:
             WeightsError: it is another function; the first difference is named.
         """
+        if spec.lora.rank:
+            raise WeightsError(
+                f"{layout} cannot hold low-rank adapters beside their layers: merge them first"
+            )
         ours = _flat(spec.model_dump())
         said = {key: ours[key] for key in (*_SIZES, *self.free)}
         if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
