@@ -17,21 +17,19 @@ from vitcli.core.tune import Move, TuneSpec, layer, plan
 HEAD = ["head.weight", "head.bias"]
 
 
-def recipe(option: str = "standard", train: dict[str, Any] | None = None, **tune: Any) -> Recipe:
-    settings = {"epochs": 1, "weight_decay": 0.1, **(train or {})}
-    return Recipe.model_validate({"model": {**BASE, **OPTIONS[option]}, "train": settings, "tune": tune})
+def recipe(option: str = "standard", decay: str = "kernels", **tune: Any) -> Recipe:
+    train = {"epochs": 1, "weight_decay": 0.1, "decay": decay}
+    return Recipe.model_validate({"model": {**BASE, **OPTIONS[option]}, "train": train, "tune": tune})
 
 
 def test_by_default_everything_moves_alike() -> None:
-    for option in OPTIONS:
+    for option in ("standard", "all at once", "distilled", "whole sequence"):
         made = recipe(option)
-        table = parameter_table(made.model)
-        if any(".lora_" in name for name in table):
-            continue
         assert plan(made) == {
-            name: Move(rate=1.0, decay=0.1 if tensor.decay else 0.0) for name, tensor in table.items()
+            name: Move(rate=1.0, decay=0.1 if tensor.decay else 0.0)
+            for name, tensor in parameter_table(made.model).items()
         }
-    everything = plan(recipe(train={"decay": "all"}))
+    everything = plan(recipe(decay="all"))
     assert set(everything.values()) == {Move(rate=1.0, decay=0.1)}
 
 
@@ -64,6 +62,24 @@ def test_what_is_frozen(tune: dict[str, Any], frozen: Any) -> None:
     made = recipe(**tune)
     names = list(parameter_table(made.model))
     assert list(plan(made)) == [name for name in names if not frozen(name)]
+
+
+def test_adapters_freeze_all_but_themselves_and_the_head() -> None:
+    made = recipe("adapters of all layers")
+    names = list(parameter_table(made.model))
+    assert list(plan(made)) == [name for name in names if ".lora_" in name or name in HEAD]
+    assert list(plan(recipe("adapters of all layers", train=["*"]))) == names
+    less = plan(recipe("adapters of all layers", freeze=["blocks.1.*", "head.*"], train=["norm.*"]))
+    assert {name.rpartition(".")[0] for name in less if ".lora_" not in name} == {"norm"}
+    assert {name[:8] for name in less if ".lora_" in name} == {"blocks.0"}
+    with pytest.raises(
+        ValidationError, match=r"tune.probe=true trains the head alone, not model.lora's adapters"
+    ):
+        recipe("adapters", probe=True)
+
+
+def test_a_probe_trains_every_classifier() -> None:
+    assert list(plan(recipe("distilled", probe=True))) == [*HEAD, "head_dist.weight", "head_dist.bias"]
 
 
 def test_layers_are_counted_from_the_image() -> None:
