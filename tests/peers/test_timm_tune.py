@@ -35,18 +35,18 @@ def _timm(**arguments: Any) -> VisionTransformer:
 
 
 def _tuned(option: str, *rates: str) -> Recipe:
-    train = {"lr": LR, "weight_decay": WEIGHT_DECAY}
-    tune = {"layer_decay": DECAY, "lr": list(rates)}
-    return Recipe.model_validate({**_recipe(option, **train).model_dump(), "tune": tune})
+    plain = _recipe(option, lr=LR, weight_decay=WEIGHT_DECAY)
+    return Recipe.model_validate({**plain.model_dump(), "tune": {"layer_decay": DECAY, "lr": list(rates)}})
 
 
 def _groups(model: VisionTransformer) -> list[dict[str, Any]]:
-    return param_groups_layer_decay(
+    groups: list[dict[str, Any]] = param_groups_layer_decay(
         model,
         weight_decay=WEIGHT_DECAY,
         no_weight_decay_list=[*model.no_weight_decay(), "reg_token"],
         layer_decay=DECAY,
     )
+    return groups
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_steps_are_those_of_timm_and_torch_optim(backend: Backend) -> None:
             model(torch.tensor(_pixels(batch))), torch.tensor(batch.labels).long()
         )
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         measured = trainer.step(batch, StepInput(step=step, lr=LR, ema_decay=0.0)).read()
         assert measured["loss"] == pytest.approx(loss.item(), rel=1e-9)
