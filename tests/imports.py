@@ -16,6 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
     "vitcli.core": ({"vitcli.core"}, {"pydantic", "pydantic_core"}, set()),
     "vitcli.fetch": ({"vitcli.core", "vitcli.fetch"}, {"httpx"}, set()),
+    "vitcli.hub": (
+        {"vitcli.core", "vitcli.data.places", "vitcli.fetch", "vitcli.hub"},
+        {"huggingface_hub"},
+        set(),
+    ),
     "vitcli.data": (
         {"vitcli.core", "vitcli.data", "vitcli.fetch"},
         {"numpy", "PIL", "datasets", "pyarrow", "scipy"},
@@ -27,7 +32,7 @@ RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
         set(),
     ),
     "vitcli.jobs": (
-        {"vitcli.core", "vitcli.data", "vitcli.weights", "vitcli.jobs"},
+        {"vitcli.core", "vitcli.data", "vitcli.hub", "vitcli.weights", "vitcli.jobs"},
         {"numpy"},
         set(),
     ),
@@ -35,14 +40,26 @@ RULES: dict[str, tuple[set[str], set[str], set[str]]] = {
     "vitcli.commands": (
         {"vitcli.core.errors", "vitcli.commands"},
         {"typer"},
-        {"vitcli.core", "vitcli.data", "vitcli.fetch", "vitcli.jobs", "vitcli.render", "vitcli.report"},
+        {
+            "vitcli.core",
+            "vitcli.data",
+            "vitcli.fetch",
+            "vitcli.hub",
+            "vitcli.jobs",
+            "vitcli.render",
+            "vitcli.report",
+        },
     ),
     "vitcli.main": ({"vitcli", "vitcli.core.errors", "vitcli.commands"}, {"typer"}, {"vitcli.render"}),
     "vitcli.__main__": ({"vitcli.main"}, set(), set()),
     "vitcli.render": ({"vitcli.core.reporter"}, {"rich"}, set()),
     "vitcli": (set(), set(), set()),
     "vitcli_jax": ({"vitcli.core", "vitcli_jax"}, {"numpy", "jax"}, set()),
-    "vitcli_torch": ({"vitcli.core", "vitcli_torch"}, {"numpy", "torch", "torchvision"}, set()),
+    "vitcli_torch": (
+        {"vitcli.core", "vitcli_torch"},
+        {"numpy", "onnxruntime", "torch", "torchvision"},
+        set(),
+    ),
 }
 
 

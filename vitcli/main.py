@@ -17,12 +17,14 @@ from vitcli.commands import (
     convert,
     datasets,
     evaluate,
+    export,
     parity,
     predict,
     recipes,
     report,
     summary,
     train,
+    weights,
 )
 from vitcli.core.errors import VitError
 
@@ -37,6 +39,7 @@ app = typer.Typer(
 for command in (
     train.train,
     evaluate.evaluate,
+    export.export,
     predict.predict,
     augment.augment,
     report.report,
@@ -48,6 +51,7 @@ for command in (
 app.add_typer(convert.app, name="convert")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(weights.app, name="weights")
 
 
 _WHERE = "vit --debug shows where"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,14 @@ from vitcli.core.spec import ModelSpec
 from vitcli.core.tune import plan
 from vitcli_jax.augment import prepare, targets
 from vitcli_jax.bits import Noise, absorb
+from vitcli_jax.export import export, run_exported
 from vitcli_jax.model import forward
 from vitcli_jax.optimizer import bias_corrections, clip, global_norm, moment_names, update
 
 if TYPE_CHECKING:
-    from vitcli.core.backend import Arrays
+    from pathlib import Path
+
+    from vitcli.core.backend import Arrays, Levels
 
 Params = dict[str, Array]
 State = dict[str, Params]
@@ -56,6 +59,24 @@ class JaxBackend:
     ) -> JaxTrainer:
         """Returns a model in training that starts from `state`."""
         return JaxTrainer(recipe, state, _device(device), images)
+
+    def export(
+        self,
+        path: Path,
+        form: str,
+        spec: ModelSpec,
+        weights: Arrays,
+        card: Mapping[str, str],
+        levels: Levels | None,
+    ) -> None:
+        """Writes a model as a `stablehlo` file."""
+        export(path, form, spec, weights, card, levels)
+
+    def run_exported(
+        self, path: Path, form: str, batches: Sequence[NDArray[Any]]
+    ) -> tuple[dict[str, str], list[NDArray[Any]]]:
+        """Returns the texts that such a file holds, and the logits (B, classes) that it gives for batches."""
+        return run_exported(path, form, batches)
 
     def augmented(
         self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None

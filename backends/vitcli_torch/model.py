@@ -132,8 +132,8 @@ def pool(params: Params, tokens: Tensor, spec: ModelSpec) -> Tensor:
 
 def map_head(params: Params, patches: Tensor, spec: ModelSpec) -> Tensor:
     """Returns multi-head attention pooling: a learned probe attends to the patches (big_vision's MAPHead)."""
-    q = linear(params, "attn_pool.q", params["attn_pool.latent"]).expand(len(patches), -1, -1)  # (B, 1, D)
-    (q,) = split_heads(q, 1, spec.num_heads)  # (B, H, 1, K)
+    q = linear(params, "attn_pool.q", params["attn_pool.latent"])  # (1, 1, D)
+    (q,) = split_heads(q.expand(patches.shape[0], -1, -1), 1, spec.num_heads)  # (B, H, 1, K)
     k, v = split_heads(linear(params, "attn_pool.kv", patches), 2, spec.num_heads)  # (B, H, N, K) each
     x = linear(params, "attn_pool.proj", merge_heads(attend(q, k, v, spec)))  # (B, 1, D)
     x = x + mlp(params, "attn_pool.mlp", layer_norm(params, "attn_pool.norm", x, spec), spec)

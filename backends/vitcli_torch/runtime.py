@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from vitcli.core.spec import ModelSpec
 from vitcli.core.tune import plan
 from vitcli_torch.augment import prepare, targets
 from vitcli_torch.bits import Noise, absorb, signed
+from vitcli_torch.export import export, run_exported
 from vitcli_torch.model import forward
 from vitcli_torch.optimizer import get_moments, make_optimizer, set_learning_rate, set_moments
 from vitcli_torch.state_dict import read_state_dict, write_state_dict
@@ -29,7 +30,7 @@ from vitcli_torch.state_dict import read_state_dict, write_state_dict
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vitcli.core.backend import Arrays
+    from vitcli.core.backend import Arrays, Levels
 
 # The part of an accelerator's memory that the training set may take to live there.
 _RESIDENT_PART = 0.3
@@ -66,6 +67,24 @@ class TorchBackend:
     def write_state_dict(self, path: Path, weights: Arrays) -> None:
         """Writes tensors as a `.pth` file."""
         write_state_dict(path, weights)
+
+    def export(
+        self,
+        path: Path,
+        form: str,
+        spec: ModelSpec,
+        weights: Arrays,
+        card: Mapping[str, str],
+        levels: Levels | None,
+    ) -> None:
+        """Writes a model as a `torch-export` or `onnx` file."""
+        export(path, form, spec, weights, card, levels)
+
+    def run_exported(
+        self, path: Path, form: str, batches: Sequence[NDArray[Any]]
+    ) -> tuple[dict[str, str], list[NDArray[Any]]]:
+        """Returns the texts that such a file holds, and the logits (B, classes) that it gives for batches."""
+        return run_exported(path, form, batches)
 
     def augmented(
         self, recipe: Recipe, images: NDArray[np.uint8], plan: Arrays, *, device: str | None = None

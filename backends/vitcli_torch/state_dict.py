@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vitcli.core.errors import VitError, WeightsError
+from vitcli.core.errors import VitError, WeightsError, reason
 
 if TYPE_CHECKING:
     from vitcli.core.backend import Arrays
@@ -33,8 +33,8 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
             f"{path} holds Python objects, not tensors alone, and loading them could run code; save the state dict: "
             f"torch.save(model.state_dict(), '{path.name}')"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise WeightsError(f"{path} is not a whole PyTorch file: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise WeightsError(f"{path} is not a whole PyTorch file: {reason(error)}") from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -52,7 +52,7 @@ def write_state_dict(path: Path, weights: Arrays) -> None:
     try:
         torch.save({name: torch.from_numpy(np.array(value)) for name, value in weights.items()}, path)
     except (OSError, RuntimeError) as error:
-        raise VitError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+        raise VitError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _array(path: Path, name: str, value: object) -> NDArray[Any]:

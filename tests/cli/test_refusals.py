@@ -121,7 +121,7 @@ def test_runs_folder_without_permission(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "parts"),
     [
-        ("evaluate closed.safetensors", ("'closed.safetensors'", "not readable")),
+        ("evaluate closed.safetensors", ("closed.safetensors", "Permission denied")),
         ("evaluate shut/run", ("shut/run", "Permission denied")),
         ("predict closed.png -w open.safetensors", ("closed.png", "Permission denied")),
         ("train --data data", ("data/a", "Permission denied")),

@@ -13,7 +13,10 @@ import vitcli
 from tests.cli.inputs import recipe_file, weights_file
 from tests.cli.running import ENGINES, TINY, child, environment
 
-ARRAYS = ENGINES | {"numpy", "PIL", "safetensors", "matplotlib", "httpx", "pyarrow", "datasets", "scipy"}
+ARRAYS = ENGINES | {
+    *("numpy", "PIL", "safetensors", "matplotlib", "pyarrow", "datasets", "scipy"),
+    *("httpx", "huggingface_hub"),
+}
 COMMANDS = (
     (),
     ("train",),
@@ -26,6 +29,7 @@ COMMANDS = (
     ("backends",),
     ("convert",),
     ("convert", "weights"),
+    ("export",),
     ("recipes",),
     ("recipes", "list"),
     ("recipes", "show"),
@@ -41,6 +45,10 @@ COMMANDS = (
     ("datasets", "remove"),
     ("datasets", "scan"),
     ("datasets", "bench"),
+    ("weights",),
+    ("weights", "list"),
+    ("weights", "fetch"),
+    ("weights", "info"),
 )
 # One process prints every help page, and after each which array libraries have been loaded.
 HELP_PAGES = """

@@ -20,7 +20,8 @@ def group() -> None:
 @app.command("weights")
 def weights(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="A safetensors file, or a PyTorch state dict (.pth).")
+        str,
+        typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
     ],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")],
     overrides: Annotated[
@@ -36,6 +37,22 @@ def weights(
             help="native, torch, jax, torchvision, huggingface, google, big_vision, origin-jax|torch|custom|homework.",
         ),
     ] = "native",
+    adapt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapt",
+            metavar="model.key=value",
+            help="What is to be otherwise in DST: model.image_size, model.patch_size, model.in_channels; repeatable.",
+        ),
+    ] = None,
+    resample: Annotated[
+        str,
+        typer.Option(
+            "--resample",
+            help="Positions and patches of another size as in timm, huggingface, torchvision, google, big_vision, "
+            "dinov2, dinov2-registers; or bilinear.",
+        ),
+    ] = "timm",
     backend: options.Backend = None,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -55,6 +72,8 @@ def weights(
         layout=layout,
         to=to,
         overrides=overrides or [],
+        adaptations=adapt or [],
+        resample=resample,
         backend=backend,
         device=device,
         reporter=render.ConsoleReporter(),

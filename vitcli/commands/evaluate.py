@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="A run folder or a weights file.")],
+    weights: Annotated[
+        str, typer.Argument(metavar="RUN|FILE|ID", help="A run, a weights file, or a Hub id.")
+    ],
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "validation",
     backend: options.Backend = None,

@@ -23,8 +23,8 @@ def predict(
         typer.Argument(metavar="IMAGE|DIR ...", help="Images and folders; '-' reads paths from stdin."),
     ],
     weights: Annotated[
-        Path | None,
-        typer.Option("--weights", "-w", metavar="RUN|FILE", help="Default: the newest finished run."),
+        str | None,
+        typer.Option("--weights", "-w", metavar="RUN|FILE|ID", help="Default: the newest finished run."),
     ] = None,
     runs: options.Runs = Path("runs"),
     backend: options.Backend = None,

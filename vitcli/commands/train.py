@@ -19,6 +19,14 @@ def train(
     ] = None,
     backend: options.Backend = None,
     data: options.Data = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            help="Weights to start from, in any layout, a run, or a published name; the model is theirs.",
+            metavar="FILE|RUN|NAME",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run folder.")] = None,
     runs: options.Runs = Path("runs"),
     device: options.Device = None,
@@ -28,7 +36,8 @@ def train(
 ) -> None:
     """Train a recipe into a run folder, with its curves as a picture; without arguments: the digits, offline.
 
-    Examples: vit train cifar10-cpu --data DIR --backend jax; vit train folder --data photos train.epochs=20
+    Examples: vit train cifar10-cpu --data DIR --backend jax; vit train folder --data photos train.epochs=20;
+    vit train folder --data photos --init vit.safetensors train.lr=1e-4 model.image_size=160
     """
     from vitcli import render
     from vitcli.core.errors import VitError
@@ -44,6 +53,7 @@ def train(
             overrides=overrides,
             backend=backend,
             data=data,
+            init=init,
             device=device,
             precision=precision.value if precision else None,
             name=name,

@@ -6,7 +6,7 @@ forward pass, its optimisers and its augmentation natively; nothing is shared at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # names for the type checker only: the core runs without an a
     from vitcli.core.spec import ModelSpec
 
     Arrays = Mapping[str, NDArray[Any]]
+    # The mean and the standard deviation of each channel, of values from 0 to 1.
+    Levels = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,32 @@ class StateDicts(Protocol):
 
     def write_state_dict(self, path: Path, weights: Arrays) -> None:
         """Writes tensors as a `.pth` file."""
+        ...
+
+
+class Exports(Protocol):
+    """Models as files that give logits without vit; each engine writes those of its own family."""
+
+    def export(
+        self,
+        path: Path,
+        form: str,
+        spec: ModelSpec,
+        weights: Arrays,
+        card: Mapping[str, str],
+        levels: Levels | None,
+    ) -> None:
+        """Writes a model for batches of any size, in float32, with its weights and the texts of `card` inside.
+
+        `form` is one of the engine's formats (`vitcli.jobs.export`). The file takes normalised `pixels`, float32
+        (B, C, S, S); with `levels`, `images`, uint8 (B, S, S, C), which it normalises itself.
+        """
+        ...
+
+    def run_exported(
+        self, path: Path, form: str, batches: Sequence[NDArray[Any]]
+    ) -> tuple[dict[str, str], list[NDArray[Any]]]:
+        """Returns the texts that a file holds, and the logits (B, classes) of batches, by what runs such files."""
         ...
 
 

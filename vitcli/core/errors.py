@@ -71,6 +71,12 @@ class Interrupted(VitError):
         self.exit_code = exit_code
 
 
+def reason(error: Exception) -> str:
+    """Returns the first line of what a library says of an error, cut where it quotes a whole file; or its type."""
+    text = " ".join(str(error).strip().splitlines()[:1]) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """Returns ` (did you mean 'x'?)` for the closest of `words`, or nothing where none is close."""
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)

@@ -26,6 +26,18 @@ class Initial:
 
 ZEROS = Initial(kind="constant", scale=0.0)
 ONES = Initial(kind="constant", scale=1.0)
+# How positions and patch kernels of a weights file come to another size: as these programs do it
+# (`vitcli.weights.resample`).
+Resample = Literal[
+    "timm",
+    "huggingface",
+    "torchvision",
+    "google",
+    "big_vision",
+    "dinov2",
+    "dinov2-registers",
+    "bilinear",
+]
 
 
 class InitSpec(Record):
@@ -46,6 +58,11 @@ class InitSpec(Record):
     # Kernels of the patches and of the head; none: as `linear` says.
     patch: str | None = None
     head: str | None = None
+    # A weights file in any layout, a run folder or a published name to start from (none: all is drawn), its SHA-256
+    # (none: as it is found), and how what is of another size is resampled. What it lacks, as new classes, is drawn.
+    file: str | None = None
+    sha256: str | None = None
+    resample: Resample = "timm"
 
     @model_validator(mode="after")
     def _possible(self) -> InitSpec:

@@ -23,6 +23,7 @@ from vitcli.fetch.web import (
     answer,
     check_url,
     new_client,
+    offline,
     shown,
 )
 
@@ -38,7 +39,13 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 def download(
-    remote: Remote, folder: Path, reporter: Reporter, *, patience: Patience = PATIENCE, needed: int = 0
+    remote: Remote,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    patience: Patience = PATIENCE,
+    needed: int = 0,
+    elsewhere: str = ELSEWHERE,
 ) -> Path:
     """Returns `folder/remote.name`, whole and verified; at once where it is there already.
 
@@ -50,9 +57,10 @@ def download(
         reporter: Is told what is waited for, and how far the download is.
         patience: How long to wait and how often to try.
         needed: Further bytes of room that will be wanted, as for unpacking.
+        elsewhere: Where else the user may get the file; the end of messages.
 
     Raises:
-        VitError: the network or the disk fails; what came is kept for the next run.
+        VitError: the network or the disk fails, or is not to be used; what came is kept for the next run.
         VerificationError: what is served is not what is published.
         RequestError: the URL is not allowed, or nothing can be written in the folder.
     """
@@ -61,6 +69,11 @@ def download(
         if _there(target, remote):
             return target
         check_url(remote.url)
+        if variable := offline():
+            raise VitError(
+                f"{target} is not here, and {variable} is set: {shown(remote.url)} is not asked; unset it, or "
+                f"{elsewhere}"
+            )
         part = partial_path(target)
         kept = part.stat().st_size if part.is_file() else 0
         _check_room(folder, (remote.size or 0) - kept + needed)
@@ -68,7 +81,7 @@ def download(
     with only_one(target, reporter):
         if not _there(target, remote):
             with claim(target, remote) as partial:
-                _Download(remote, partial, reporter, patience, needed).run()
+                _Download(remote, partial, reporter, patience, needed, elsewhere).run()
                 partial.finish(target)
     return target
 
@@ -77,10 +90,16 @@ class _Download:
     """One file on its way: what is asked, how often it failed, how far it came."""
 
     def __init__(
-        self, remote: Remote, partial: Partial, reporter: Reporter, patience: Patience, needed: int
+        self,
+        remote: Remote,
+        partial: Partial,
+        reporter: Reporter,
+        patience: Patience,
+        needed: int,
+        elsewhere: str,
     ) -> None:
         self._remote, self._partial, self._reporter = remote, partial, reporter
-        self._patience, self._needed = patience, needed
+        self._patience, self._needed, self._elsewhere = patience, needed, elsewhere
         self._failures, self._furthest, self._reached = 0, partial.size, False
         self._began = time.monotonic()
 
@@ -98,7 +117,7 @@ class _Download:
                 self._partial.restart()
                 raise VerificationError(
                     f"{self._remote.name} from {shown(self._remote.url)} is not the published one: {fault}, twice; "
-                    f"{ELSEWHERE}"
+                    f"{self._elsewhere}"
                 )
 
     def _completed(self) -> str | None:
@@ -132,7 +151,7 @@ class _Download:
             raise VitError(
                 f"cannot fetch {name} from {shown(self._remote.url)}: {failure}"
                 f"{f'; {_megabytes(kept)} are kept, from which the same command goes on' if kept else ''}; "
-                f"or {ELSEWHERE}"
+                f"or {self._elsewhere}"
             ) from failure
         seconds = patience.pause * 2 ** (self._failures - 1) * random.uniform(1, 1.25)
         seconds = max(seconds, failure.wait)
@@ -149,7 +168,7 @@ class _Download:
             headers["Range"] = f"bytes={partial.size}-"
             if partial.validator:
                 headers["If-Range"] = partial.validator
-        with answer(client, remote.url, headers, self._patience) as response:
+        with answer(client, remote.url, headers, self._patience, self._elsewhere) as response:
             self._reached = True
             begin, total = _extent(response)
             if response.status_code == 416:
@@ -179,7 +198,7 @@ class _Download:
                 if total is not None and partial.size + len(piece) > total:
                     partial.restart()
                     raise VerificationError(
-                        f"{shown(self._remote.url)} sends more than the {total:,} bytes of {name}; {ELSEWHERE}"
+                        f"{shown(self._remote.url)} sends more than the {total:,} bytes of {name}; {self._elsewhere}"
                     )
                 partial.append(piece)
                 advance(len(piece))
@@ -198,7 +217,7 @@ class _Download:
         if self._remote.size is not None and total is not None and total != self._remote.size:
             raise VerificationError(
                 f"{shown(self._remote.url)} sends {total:,} bytes, where {self._remote.name} was published with "
-                f"{self._remote.size:,}; {ELSEWHERE}"
+                f"{self._remote.size:,}; {self._elsewhere}"
             )
 
     def _check_page(self, kind: str = "", piece: bytes = b"") -> None:
@@ -209,7 +228,7 @@ class _Download:
         if (page or markup) and not name.lower().endswith((".html", ".htm", ".xhtml", ".xml", ".svg")):
             raise VitError(
                 f"the server sent a web page instead of {name}: {shown(self._remote.url)}; "
-                f"is there a login page or proxy between? Else {ELSEWHERE}"
+                f"is there a login page or proxy between? Else {self._elsewhere}"
             )
 
     def _check_room_for(self, total: int | None) -> None:

@@ -33,7 +33,7 @@ class Remote:
         name: File name on disk.
         url: Where it is read from: https, or http on this machine.
         size: Bytes, where published.
-        sha256: Of the whole file, in hexadecimal digits.
+        sha256: Of the whole file, in hexadecimal digits; or its first ones, where no more are published.
         md5: Of the whole file; only where no sha256 is published.
 
     Raises:
@@ -65,7 +65,7 @@ class Remote:
         """Returns how bytes differ from what is published, naming both values, or None where they agree."""
         if self.size is not None and size != self.size:
             return f"it has {size:,} bytes, where {self.size:,} are published"
-        if self.checksum is None or digest.hexdigest() == self.checksum[1]:
+        if self.checksum is None or digest.hexdigest().startswith(self.checksum[1]):
             return None
         kind, published = self.checksum
         sizes = f"{size:,} bytes" + ("" if self.size is None else ", as many as published")

@@ -100,6 +100,12 @@ def check_url(url: str) -> None:
         raise RequestError(f"url={shown(url)}: expected https://HOST/PATH (http only on this machine)")
 
 
+def offline() -> str | None:
+    """Returns the name of the variable that forbids to use the network, where it is set."""
+    said = os.environ.get("VIT_OFFLINE", "").strip().lower()
+    return None if said in ("", "0", "false", "no", "off") else "VIT_OFFLINE"
+
+
 def shown(url: str) -> str:
     """Returns a URL as it may be told: without a user's name, password, or the tokens of a query."""
     bare = url.partition("#")[0].partition("?")[0]
@@ -110,9 +116,15 @@ def shown(url: str) -> str:
 
 @contextmanager
 def answer(
-    client: httpx.Client, url: str, headers: Mapping[str, str], patience: Patience
+    client: httpx.Client,
+    url: str,
+    headers: Mapping[str, str],
+    patience: Patience,
+    elsewhere: str = ELSEWHERE,
 ) -> Iterator[httpx.Response]:
     """Yields what a server answers: status 200, or 206 or 416 where a range was asked for; its body unread.
+
+    `elsewhere` says where else the user may get it.
 
     Raises:
         PassingError: no connection, no whole answer, or a status that may pass.
@@ -121,18 +133,18 @@ def answer(
     import httpx
 
     try:
-        response = _followed(client, url, headers, patience)
+        response = _followed(client, url, headers, patience, elsewhere)
         with contextlib.closing(response):
-            _check_status(response, url, patience, ranged="Range" in headers)
+            _check_status(response, url, patience, elsewhere, ranged="Range" in headers)
             yield response
     except (httpx.TimeoutException, httpx.NetworkError, httpx.ProxyError, httpx.RemoteProtocolError) as error:
-        raise _passing(error, patience) from error
+        raise _passing(error, patience, elsewhere) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise VitError(f"cannot fetch {shown(url)}: {error}; {ELSEWHERE}") from error
+        raise VitError(f"cannot fetch {shown(url)}: {error}; {elsewhere}") from error
 
 
 def _followed(
-    client: httpx.Client, url: str, headers: Mapping[str, str], patience: Patience
+    client: httpx.Client, url: str, headers: Mapping[str, str], patience: Patience, elsewhere: str
 ) -> httpx.Response:
     at = url
     for _ in range(_REDIRECTS + 1):
@@ -141,11 +153,11 @@ def _followed(
         if not response.has_redirect_location:
             return response
         response.close()
-        at = _next(at, response.headers["Location"])
-    raise VitError(f"{shown(url)} redirects more than {_REDIRECTS} times; {ELSEWHERE}")
+        at = _next(at, response.headers["Location"], elsewhere)
+    raise VitError(f"{shown(url)} redirects more than {_REDIRECTS} times; {elsewhere}")
 
 
-def _next(at: str, location: str) -> str:
+def _next(at: str, location: str, elsewhere: str) -> str:
     """Returns where a redirect leads."""
     import httpx
 
@@ -158,7 +170,7 @@ def _next(at: str, location: str) -> str:
     except (httpx.InvalidURL, RequestError):
         safe = False
     if not safe:
-        raise VitError(f"{shown(at)} redirects to {shown(url)}, where only https is followed; {ELSEWHERE}")
+        raise VitError(f"{shown(at)} redirects to {shown(url)}, where only https is followed; {elsewhere}")
     return url
 
 
@@ -194,7 +206,9 @@ def _sent(client: httpx.Client, request: httpx.Request, limit: float) -> httpx.R
     return got
 
 
-def _check_status(response: httpx.Response, url: str, patience: Patience, *, ranged: bool) -> None:
+def _check_status(
+    response: httpx.Response, url: str, patience: Patience, elsewhere: str, *, ranged: bool
+) -> None:
     status = response.status_code
     if status == 200 or (ranged and status in (206, 416)):
         return
@@ -206,7 +220,7 @@ def _check_status(response: httpx.Response, url: str, patience: Patience, *, ran
         )
     at = shown(str(response.url))
     by = "" if at == shown(url) else f", to which {shown(url)} redirects"
-    raise VitError(f"{at}{by} answers {told}; {ELSEWHERE}")
+    raise VitError(f"{at}{by} answers {told}; {elsewhere}")
 
 
 def _seconds(retry_after: str) -> float:
@@ -219,7 +233,7 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
-def _passing(error: httpx.RequestError, patience: Patience) -> PassingError | VitError:
+def _passing(error: httpx.RequestError, patience: Patience, elsewhere: str) -> PassingError | VitError:
     """Returns a failed transfer in words."""
     import httpx
 
@@ -228,7 +242,7 @@ def _passing(error: httpx.RequestError, patience: Patience) -> PassingError | Vi
         if isinstance(cause, ssl.SSLCertVerificationError):
             return VitError(
                 f"{host} cannot be trusted: {cause.verify_message}; behind a proxy with certificates of its own "
-                f"set SSL_CERT_FILE, else {ELSEWHERE}"
+                f"set SSL_CERT_FILE, else {elsewhere}"
             )
     if isinstance(error, httpx.ConnectTimeout):
         return PassingError(f"no connection with {host} in {patience.connect:g} s", reached=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,22 @@ from numpy.typing import NDArray
 
 from vitcli.core import registry
 from vitcli.core.backend import Backend
+from vitcli.core.draft import validated
 from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
+from vitcli.core.initial import InitSpec
 from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
+from vitcli.jobs.model import open_weights
+from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.weights.adapt import adapt, adapted_card
 from vitcli.weights.config import files
-from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
-from vitcli.weights.names import LAYOUTS, detect, file_shapes
+from vitcli.weights.names import LAYOUTS, file_shapes
 
 # Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
 TOLERANCE = 1e-9
@@ -52,6 +56,8 @@ def convert(
     layout: str | None = None,
     to: str = "native",
     overrides: Sequence[str] = (),
+    adaptations: Sequence[str] = (),
+    resample: str = "timm",
     backend: str | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
@@ -59,34 +65,40 @@ def convert(
     """Writes `source` in another layout, reads it back, and compares logits on an engine.
 
     Args:
-        source: a safetensors file, or a PyTorch state dict.
+        source: a weights file, a run folder, or a name that `find` knows.
         target: the file to write, `.safetensors` or `.pth`; it must not be the source.
         layout: of the source; none: detected by its content.
         to: one of `LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
+        adaptations: `model.key=value` for what is to be otherwise in the target: the image size, the patch size,
+            the channels.
+        resample: how, one of `vitcli.core.initial.Resample`.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
         reporter: is told what happens.
 
     Raises:
         RequestError: a file or an override is wrong; nothing has been written.
-        VerificationError: the logits of source and target differ; no target has been written.
+        VerificationError: the logits of source (adapted) and target differ; no target has been written.
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
-    source, target = Path(source), Path(target)
     into = _layout("--to", to)
     given = None if layout is None else _layout("--from", layout)
-    _check_target(source, target)
-    header, read = open_tensors(source)
-    found = given or detect(header)
-    card = describe(header, found, overrides, reporter)
+    target = Path(target)
+    _check_target(Path(source), target)
+    source = find(source, reporter)
+    file = open_weights(source, overrides, layout=given, reporter=reporter)
+    found, card = file.layout, adapted_card(file.card, adaptations)
+    init = validated(InitSpec, {"resample": resample}, {})
     file_shapes(card.spec, into)  # refused before any value is read
     beside = files(card) if into == "huggingface" else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
-    weights = to_native(read(), card.spec, found)
+    weights, notes = adapt(file.read(), file.card, card, init=init)
+    for note in notes:
+        reporter.note(note)
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
     before = _logits(engine, card.spec, weights, device)
@@ -96,10 +108,7 @@ def convert(
         again = to_native(open_tensors(unverified)[1](), card.spec, into)
         changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
         after = _logits(engine, card.spec, again, device)
-        differences = {
-            precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
-            for precision, logits in before.items()
-        }
+        differences = _differences(before, after)
         if changed or not differences["float64"] <= TOLERANCE:
             raise VerificationError(
                 f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
@@ -153,6 +162,14 @@ def _logits(
     return {
         precision: engine.load(spec, weights, device=device, precision=precision).logits(_pixels(spec))
         for precision in exact
+    }
+
+
+def _differences(before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Returns the largest difference of logits by precision, relative to the largest logit."""
+    return {
+        precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
+        for precision, logits in before.items()
     }
 
 

@@ -17,7 +17,8 @@ from vitcli.data.parts import open_parts
 from vitcli.data.sources import open_source
 from vitcli.jobs.metrics import Evaluation, evaluate_logits
 from vitcli.jobs.model import check_classifies, model_inputs, open_weights
-from vitcli.jobs.runs import recipe_of, weights_of
+from vitcli.jobs.pretrained import find
+from vitcli.jobs.runs import recipe_of
 from vitcli.weights.header import Card
 
 BATCH = 64
@@ -47,7 +48,7 @@ def evaluate(
     """Returns loss, accuracy and confusion of a run's (or a file's) weights.
 
     Args:
-        weights: a run folder or a weights file.
+        weights: a run folder, a weights file or a name that `find` knows.
         data: a known name, a folder, a table or an archive; none: what the run was trained on.
         split: `train`, `validation` or `test`.
         backend: as for `train`.
@@ -65,8 +66,9 @@ def evaluate(
         raise RequestError(
             f"--split {split} is not known{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}"
         )
-    path = weights_of(Path(weights))
-    header, card = open_weights(path)
+    path = find(weights, reporter)
+    file = open_weights(path, reporter=reporter)
+    card = file.card
     check_classifies(card, path)
     recipe = _recipe(path, card, data)
     if skip_bad is not None:
@@ -75,7 +77,7 @@ def evaluate(
     _check_classes(card, dataset, path)
     if split not in dataset.parts:
         raise DataError(f"{dataset.name} has no {split} images; it has {', '.join(dataset.parts)}")
-    values = header.read()
+    values = file.read()
     part = open_parts(dataset, recipe, reporter, (split,))[split]
     without = f" ({len(part.faults)} unreadable ones left out)" if part.faults else ""
     reporter.note(

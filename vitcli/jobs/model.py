@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ from vitcli.core import registry
 from vitcli.core.backend import Model as BackendModel
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Precision
+from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
 from vitcli.data.decode import Geometry, decode
 from vitcli.jobs.metrics import log_softmax
 from vitcli.jobs.runs import weights_of
-from vitcli.weights.file import Weights, read_weights
-from vitcli.weights.header import Card, check_tensors, read_header
+from vitcli.jobs.tensors import open_tensors
+from vitcli.weights.derive import describe
+from vitcli.weights.file import Weights
+from vitcli.weights.header import Card, Layout
 from vitcli.weights.layouts import to_native
-from vitcli.weights.names import detect, file_shapes
+from vitcli.weights.names import detect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +39,17 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A weights file whose header fits its spec; `read` gives its tensors by native names."""
+    """A weights file of any layout whose tensors fit its spec; `read` gives them by native names.
+
+    `tensors` and `parameters` are how many of each it holds.
+    """
 
     path: Path
+    layout: Layout
     card: Card
-
-    def read(self) -> Weights:
-        """Returns the tensors, native."""
-        return to_native(read_weights(self.path), self.card.spec, detect(read_header(self.path)))
+    tensors: int
+    parameters: int
+    read: Callable[[], Weights]
 
 
 class Model:
@@ -108,7 +115,7 @@ def load(
     """Returns a model that predicts.
 
     Args:
-        weights: a run folder or a safetensors file written by vit.
+        weights: a run folder or a weights file.
         backend: `torch` or `jax`; none: the first that is installed.
         device: `cpu`, `cuda`, ...; none: the best there is.
         precision: `float32`, `tf32`, `bfloat16` or `float64`.
@@ -118,26 +125,42 @@ def load(
         BackendError: the engine is not installed.
     """
     backend = registry.choose(backend)
-    file, card = open_weights(weights_of(Path(weights)))
+    file = open_weights(weights_of(Path(weights)))
     values = file.read()  # a damaged file is refused before the engine is imported
-    return Model(card, registry.load(backend).load(card.spec, values, device=device, precision=precision))
+    return Model(
+        file.card, registry.load(backend).load(file.card.spec, values, device=device, precision=precision)
+    )
 
 
-def open_weights(path: Path) -> tuple[WeightsFile, Card]:
-    """Returns a weights file and its card after checking its header; no values are read.
+def open_weights(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    layout: Layout | None = None,
+    reporter: Reporter | None = None,
+) -> WeightsFile:
+    """Returns a weights file after checking its names and shapes; of safetensors no values are read.
+
+    Args:
+        path: a file of any layout.
+        overrides: `model.key=value` for what a file without vit's metadata does not say.
+        layout: of the file; none: detected by its content.
+        reporter: is told what is assumed.
 
     Raises:
-        WeightsError: it is unreadable, has no card, or its tensors do not fit.
+        RequestError: it is unreadable, or its tensors are not those of a model that vit knows.
     """
-    header = read_header(path)
-    card = header.card
-    if card is None:
-        raise WeightsError(
-            f"{path} does not say what model it holds (no vit metadata); convert it first: "
-            f"vit convert weights {path} model.safetensors model.num_heads=N"
-        )
-    check_tensors(header.shapes, file_shapes(card.spec, detect(header)), path)
-    return WeightsFile(path=path, card=card), card
+    header, read = open_tensors(path)
+    layout = layout or detect(header)
+    card = describe(header, layout, overrides, reporter)
+    return WeightsFile(
+        path=path,
+        layout=layout,
+        card=card,
+        tensors=len(header.shapes),
+        parameters=sum(math.prod(shape) for shape in header.shapes.values()),
+        read=lambda: to_native(read(), card.spec, layout),
+    )
 
 
 def check_classifies(card: Card, path: Path) -> None:

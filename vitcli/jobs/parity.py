@@ -21,7 +21,8 @@ from vitcli.data.batches import TrainingBatches
 from vitcli.data.parts import open_parts
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.prepare import open_data
-from vitcli.weights.initial import initial_weights, perturbed
+from vitcli.jobs.start import first_weights, open_start
+from vitcli.weights.initial import perturbed
 
 PAIR = ("jax", "torch")
 # Size of the perturbation of the start weights whose growth shows how fast a run forgets its rounding.
@@ -112,16 +113,18 @@ def parity(
     reporter = reporter or Silent()
     for name in PAIR:
         registry.choose(name)
-    resolved, dataset = open_data(recipe_draft(recipe, overrides, data=data, precision=precision))
+    draft = recipe_draft(recipe, overrides, data=data, precision=precision)
+    draft, source = open_start(draft, reporter)
+    resolved, dataset = open_data(draft)
     if resolved.train.precision not in TOLERANCES:
         raise RecipeError(
             f"train.precision={resolved.train.precision} rounds too much to hold two engines to a tolerance; "
             f"say --precision {' or '.join(TOLERANCES)}"
         )
+    weights, _ = first_weights(resolved, dataset.classes, source, reporter)
     part = open_parts(dataset, resolved, reporter, ("train",), training=True)["train"]
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     engines = {name: registry.load(name) for name in PAIR}
-    weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
     trainers = {name: _trainer(engine, resolved, weights) for name, engine in engines.items()}
     seed = resolved.train.seed
     start = (

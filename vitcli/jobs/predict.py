@@ -20,6 +20,7 @@ from vitcli.data.decode import Geometry, Pixels, Seen, examine
 from vitcli.data.scan import tell
 from vitcli.data.sources import image_files
 from vitcli.jobs.model import Model, Prediction, check_classifies, open_weights
+from vitcli.jobs.pretrained import find
 from vitcli.jobs.runs import newest_finished, weights_of
 
 BATCH = 64
@@ -59,7 +60,7 @@ def predict(
 
     Args:
         paths: image files and folders.
-        weights: a run folder or a weights file; none: the newest finished run in `runs`.
+        weights: a run folder, a weights file or a name that `find` knows; none: the newest finished run in `runs`.
         runs: the folder that holds run folders.
         top: how many classes to name.
         backend: as for `train`.
@@ -74,8 +75,9 @@ def predict(
     backend = registry.choose(backend)
     if top < 1:
         raise RequestError(f"--top {top}: name at least one class")
-    path = weights_of(Path(weights) if weights is not None else newest_finished(Path(runs)))
-    file, card = open_weights(path)
+    path = weights_of(newest_finished(Path(runs))) if weights is None else find(weights, reporter)
+    file = open_weights(path, reporter=reporter)
+    card = file.card
     check_classifies(card, path)
     files = list(_expand(paths))  # folders that change meanwhile do not matter
     remarks: Counter[str] = Counter()

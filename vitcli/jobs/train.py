@@ -31,9 +31,9 @@ from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
 from vitcli.jobs.prepare import open_data
 from vitcli.jobs.runs import LAST, MODEL, RunFolder, free_path
+from vitcli.jobs.start import first_weights, open_start
 from vitcli.weights.file import write_weights
 from vitcli.weights.header import Card
-from vitcli.weights.initial import initial_weights
 
 # Images that evaluation sends through a model at once.
 EVALUATION_BATCH = 64
@@ -67,6 +67,7 @@ def train(
     overrides: Sequence[str] = (),
     backend: str | None = None,
     data: str | None = None,
+    init: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     name: str | None = None,
@@ -80,6 +81,7 @@ def train(
         overrides: `key=value` texts, as on the command line.
         backend: `torch` or `jax`; none: the first that is installed.
         data: replaces `data.source`: a known name, a folder, a table or an archive.
+        init: replaces `init.file`: a weights file, a run folder or a published name, whose model is then trained.
         device: `cpu`, `cuda`, `cuda:1`, ...; none: the best there is.
         precision: replaces `train.precision`.
         name: of the run folder; none: the recipe's and the backend's.
@@ -93,13 +95,15 @@ def train(
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
+    overrides = [*overrides, *([f"init.file={init}"] if init is not None else [])]
     draft = recipe_draft(recipe, overrides, data=data, precision=precision)
+    draft, start = open_start(draft, reporter)
     resolved, dataset = open_data(draft, reporter)
     path = free_path(Path(runs), name, f"{Path(recipe).stem}-{backend}")
+    weights, origin = first_weights(resolved, dataset.classes, start, reporter)
     parts = open_parts(dataset, resolved, reporter, ("train", "validation"), training=True)
     span = length(resolved.train, len(parts["train"]))
     engine = registry.load(backend)
-    weights = initial_weights(resolved.model, resolved.train.seed, resolved.init)
     store = parts["train"].store
     trainer = engine.trainer(
         resolved,
@@ -114,6 +118,8 @@ def train(
     )
     folder = RunFolder(path)
     folder.create(resolved, f"{recipe}, as run on {backend}")
+    if origin is not None:
+        folder.record("init", **origin)
     for split, part in parts.items():
         folder.record("data", split=split, images=len(part), skipped=part.faults)
         if part.faults:

@@ -20,23 +20,24 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def describe(
-    header: Header, layout: Layout, overrides: Sequence[str], reporter: Reporter | None = None
+    header: Header, layout: Layout, overrides: Sequence[str] | Draft, reporter: Reporter | None = None
 ) -> Card:
     """Returns what a file holds: its own card, or one derived from its shapes and the overrides.
 
-    `reporter` is told what is assumed.
+    `overrides` are texts, or a draft of `model.*` alone; `reporter` is told what is assumed.
 
     Raises:
         RecipeError: an override is unknown or contradicts the file.
         WeightsError: the tensors are not those of a model that vit knows.
     """
     path, card = header.path, header.card
-    wrong = [text for text in overrides if not text.startswith("model.")]
+    texts = () if isinstance(overrides, Draft) else overrides
+    wrong = [text for text in texts if not text.startswith("model.")]
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
         config = read_config(path.parent) if layout == "huggingface" else {}
-        spec = derive_spec(header.shapes, list(overrides), str(path), layout, config, reporter)
+        spec = derive_spec(header.shapes, overrides, str(path), layout, config, reporter)
         seen = _seen(spec, layout)
         if layout == "huggingface":
             seen = read_preprocess(path.parent, spec.image_size, seen)
@@ -51,7 +52,7 @@ def describe(
 
 def derive_spec(
     shapes: Shapes,
-    assignments: list[str],
+    assignments: Sequence[str] | Draft,
     source: str,
     layout: Layout = "native",
     config: Mapping[str, Any] | None = None,
@@ -92,11 +93,12 @@ def derive_spec(
         possible = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
         raise WeightsError(
             f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
-            f"(N one of {', '.join(map(str, possible))})"
+            f"(N one of {', '.join(map(str, possible))}) to vit convert weights"
         )
     if "model.image_size" not in draft.values:
         raise WeightsError(
-            f"{source} has no learned positions, which would tell the image size: add model.image_size=N"
+            f"{source} has no learned positions, which would tell the image size: add model.image_size=N "
+            f"to vit convert weights"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
     return validated(ModelSpec, values, {})
@@ -158,7 +160,8 @@ def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         return {}
     if said.get("model.lora.alpha") is None:
         raise WeightsError(
-            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N"
+            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N "
+            f"to vit convert weights"
         )
     return {
         "model.lora.rank": next(iter(found.values())),
@@ -216,9 +219,9 @@ def _usual_heads(width: int) -> int:
     return known.get(width, width // 64 if width % 64 == 0 else 0)
 
 
-def _said(assignments: Sequence[str]) -> Draft:
+def _said(assignments: Sequence[str] | Draft) -> Draft:
     """Returns what is said about a model, a variant's name filled in."""
-    said = override(Draft(values={}), assignments)
+    said = assignments if isinstance(assignments, Draft) else override(Draft(values={}), assignments)
     return Draft(values=expand(said.values), origins=said.origins)
 
 
@@ -234,6 +237,7 @@ def _flat(spec: ModelSpec, said: Draft) -> dict[str, object]:
 
 
 def _numbered(spec: ModelSpec) -> tuple[str, ...]:
+    """Returns the names of classes of which a file says none."""
     return tuple(str(i) for i in range(spec.num_classes))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from vitcli.core.errors import VerificationError, VitError, WeightsError
-from vitcli.weights.header import SCHEMA, Card, Layout, read_header
+from vitcli.weights.header import Card, Layout, read_header
 
 Weights = dict[str, NDArray[Any]]
 
@@ -61,16 +60,11 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
     contiguous = {name: _in_order(value) for name, value in weights.items()}
     metadata = {
         "format": "np" if layout == "jax" else "pt",
-        "vit.schema": SCHEMA,
         "vit.layout": layout,
-        "vit.spec": card.spec.model_dump_json(exclude_none=True),
-        "vit.classes": json.dumps(card.classes),
-        "vit.preprocess": card.preprocess.model_dump_json(),
-        "vit.source": card.source,
+        **card.texts(),
     }
     with replacing(path, contiguous) as temporary:
         save_file(contiguous, temporary, metadata)
-        _flush(temporary)
         _compare(temporary, contiguous)
 
 
@@ -87,6 +81,7 @@ def replacing(path: Path, weights: Weights) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
+            _flush(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         finally:

@@ -60,6 +60,16 @@ class Card:
         preprocess = Preprocess(fit=data.fit, size=recipe.eval_size, mean=data.mean, std=data.std)
         return cls(spec=recipe.model, classes=classes, preprocess=preprocess, source=data.source)
 
+    def texts(self) -> dict[str, str]:
+        """Returns the card as a file's metadata has it."""
+        return {
+            "vit.schema": SCHEMA,
+            "vit.spec": self.spec.model_dump_json(exclude_none=True),
+            "vit.classes": json.dumps(self.classes),
+            "vit.preprocess": self.preprocess.model_dump_json(),
+            "vit.source": self.source,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Header:

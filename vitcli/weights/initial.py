@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ from vitcli.data.random import normal, sequence, uniform
 Weights = dict[str, NDArray[Any]]
 
 
-def initial_weights(spec: ModelSpec, seed: int, init: InitSpec | None = None) -> Weights:
-    """Returns the first weights of a model, float32, by name.
+def initial_weights(
+    spec: ModelSpec, seed: int, init: InitSpec | None = None, *, only: Container[str] | None = None
+) -> Weights:
+    """Returns the first weights of a model, float32, by name; with `only`, those tensors alone.
 
     Each tensor's stream is keyed by its name: adding a parameter disturbs no other.
     """
-    return {name: _draw(parameter, seed) for name, parameter in parameter_table(spec, init).items()}
+    table = parameter_table(spec, init)
+    return {name: _draw(parameter, seed) for name, parameter in table.items() if only is None or name in only}
 
 
 def perturbed(weights: Weights, seed: int, size: float) -> Weights:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vitcli.core.errors import WeightsError
+from vitcli.core.errors import WeightsError, reason
 from vitcli.weights.file import Weights, check_values, replacing
 
 _MOST_TENSORS, _MOST_BYTES = 10_000, 8 << 30
@@ -34,7 +34,7 @@ def is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
 
 
@@ -53,8 +53,10 @@ def read_npz(path: Path) -> Weights:
             raise WeightsError(f"{path} holds {len(members):,} tensors of {size:,} bytes: too large")
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is not a whole archive of arrays: {error}") from error
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged archive, or header of an array, may raise anything
+        raise WeightsError(f"{path} is not a whole archive of arrays: {reason(error)}") from error
     weights = {_published(name): value for name, value in found.items()}
     if len(weights) != len(members):
         raise WeightsError(f"{path} holds two tensors of one name")

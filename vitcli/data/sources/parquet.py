@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vitcli.core.errors import DataError
+from vitcli.core.errors import DataError, reason
 from vitcli.core.recipe import DataSpec
 from vitcli.data.sources.kept import identity, image_files_of
 from vitcli.data.sources.labels import some
@@ -64,8 +64,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as Parquet: {reason}") from error
+        raise DataError(f"{path} cannot be read as Parquet: {reason(error)}") from error
 
 
 def _words(path: Path, file: Any, column: str) -> list[str]:
