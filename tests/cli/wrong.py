@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from tests.cli.inputs import cut, finished_run, folders, image, tiny_recipe, weights_file
 from tests.cli.wrong_pictures import PICTURES, fill_pictures
+from tests.cli.wrong_tune import TUNE
 from vitcli.core.draft import to_toml
 from vitcli.weights.file import write_weights
 from vitcli.weights.header import Card
@@ -63,31 +64,6 @@ RECIPES: dict[str, Case] = {
     "unknown way to keep weights": ("train train.keep=best", ('train.keep="best"', "'accuracy'", "'loss'")),
     "empty window": ("train train.loss_window=0", ("train.loss_window=0", "greater than or equal to 1")),
     "warm-up without a unit": ("train train.warmup=5", ("warmup", "'5'", "5 epochs")),
-    "tensors that are not there": (
-        "train tune.freeze=block.0.*",
-        ("tune.freeze: 'block.0.*' matches no tensor", "'blocks.0.*'", "vit summary RECIPE --json"),
-    ),
-    "a module instead of its tensors": (
-        "train tune.freeze=* tune.train=head",
-        ("tune.train: 'head' matches no tensor", "'head.*'"),
-    ),
-    "nothing left to train": (
-        "train tune.freeze=*",
-        ("tune.freeze=['*']", "nothing to train", "tune.train="),
-    ),
-    "nothing frozen": ("train tune.train=head.*", ("tune.train=['head.*']", "tune.freeze='*'")),
-    "a rule without a number": ("train tune.lr=head.*", ("'head.*'", "pattern=factor", "'head.*=10'")),
-    "a rate of zero": ("train tune.lr=head.*=0", ("'head.*=0'", "above 0")),
-    "a negative decay": ("train tune.weight_decay=*=-1", ("'*=-1'", "0 or more")),
-    "a rule for what is frozen": (
-        "train tune.probe=true tune.lr=blocks.*=2",
-        ("tune.lr: 'blocks.*' matches frozen tensors only", "tune.train=blocks.*"),
-    ),
-    "layer decay that grows": ("train tune.layer_decay=2", ("tune.layer_decay=2", "less than or equal to 1")),
-    "a probe of adapters": (
-        "train tune.probe=true model.lora.rank=2",
-        ("tune.probe=true", "model.lora", "leave one"),
-    ),
     "image size and patches": ("train model.image_size=9", ("image_size=9", "patch_size=2", "8 or 10")),
     "width and heads": ("train model.num_heads=7", ("embed_dim=64", "num_heads=7", "63 or 70")),
     "pooling without the token": (
@@ -312,6 +288,7 @@ CASES = {
     f"{group}: {name}": case
     for group, cases in {
         "recipe": RECIPES,
+        "tune": TUNE,
         "data": DATA,
         "request": REQUESTS,
         "picture": PICTURES,
