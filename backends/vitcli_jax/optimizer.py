@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 from jax import Array
 
-from vitcli.core.parameters import Parameter
 from vitcli.core.recipe import TrainSpec
+from vitcli.core.tune import Move
 
 Arrays = dict[str, Array]
 Moments = dict[str, Arrays]  # "moment1", "moment2" -> name -> array
@@ -42,7 +42,7 @@ def global_norm(gradients: Arrays) -> Array:
 
 def update(
     train: TrainSpec,
-    table: Mapping[str, Parameter],
+    moves: Mapping[str, Move],
     params: Arrays,
     gradients: Arrays,
     moments: Moments,
@@ -53,9 +53,10 @@ def update(
     new_params: Arrays = {}
     new_moments: Moments = {kind: {} for kind in moments}
     for name, param in params.items():
-        decay = train.weight_decay if table[name].decay or train.decay == "all" else 0.0
+        move, (lr, correction1, correction2) = moves[name], numbers
         own = tuple(values[name] for values in moments.values())
-        new_params[name], *after = rule(train, param, gradients[name], own, decay, numbers)
+        at = (lr * move.rate, correction1, correction2)
+        new_params[name], *after = rule(train, param, gradients[name], own, move.decay, at)
         for kind, value in zip(moments, after, strict=True):
             new_moments[kind][name] = value
     return new_params, new_moments

@@ -18,9 +18,9 @@ from vitcli.core.backend import Batch, StepInput, by_kind
 from vitcli.core.bits import Purpose, stream
 from vitcli.core.cost import cpu_micro_batch
 from vitcli.core.errors import BackendError
-from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Precision, Recipe
 from vitcli.core.spec import ModelSpec
+from vitcli.core.tune import plan
 from vitcli_jax.augment import prepare, targets
 from vitcli_jax.bits import Noise, absorb
 from vitcli_jax.export import export, run_exported
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from vitcli.core.backend import Arrays, Levels
 
-State = dict[str, dict[str, Array]]
+Params = dict[str, Array]
+State = dict[str, Params]
 # The part of an accelerator's memory that the training set may take to live there.
 _RESIDENT_PART = 0.3
 # Images, and bytes of activations, of a piece on a CPU (bench/results/micro-batch-cpu.md).
@@ -112,7 +113,8 @@ class JaxTrainer:
         self._recipe, self._device, self._precision = recipe, device, recipe.train.precision
         self.resident = images is not None and _stays(images.nbytes, device)
         with _scope(self._precision, device):
-            self._state = jax.device_put(_first_state(recipe, state), device)
+            first, frozen = _first_state(recipe, state)
+            self._state, self._frozen = jax.device_put(first, device), jax.device_put(frozen, device)
             self._images = jax.device_put(np.ascontiguousarray(images), device) if self.resident else None
         micro = recipe.train.micro_batch or _micro_batch(recipe, device)
         self._step = jax.jit(functools.partial(_train_step, recipe, micro), donate_argnums=0)
@@ -125,13 +127,15 @@ class JaxTrainer:
         with _scope(self._precision, self._device):
             dtype = _master_dtype(self._precision)
             numbers = np.array([at.lr, *corrections, at.ema_decay], dtype)
-            self._state, measured = self._step(self._state, *self._arguments(batch, at.step), numbers)
+            arguments = self._arguments(batch, at.step)
+            self._state, measured = self._step(self._state, self._frozen, *arguments, numbers)
         return JaxMetrics(measured)
 
     def inspect(self, batch: Batch, step: int) -> dict[str, Any]:
         """Returns `loss`, `logits` (B, classes) and `gradients` (by name) of a step, and changes nothing."""
         with _scope(self._precision, self._device):
-            loss, logits, gradients = self._inspect(self._state["param"], *self._arguments(batch, step))
+            arguments = self._arguments(batch, step)
+            loss, logits, gradients = self._inspect(self._state["param"], self._frozen, *arguments)
             host = {name: np.asarray(value) for name, value in gradients.items()}
             return {"loss": float(loss), "logits": np.asarray(logits), "gradients": host}
 
@@ -152,13 +156,15 @@ class JaxTrainer:
     def logits(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Returns (B, classes) of uint8 images (B, S, S, C) in evaluation, by averaged weights where they are on."""
         with _scope(self._precision, self._device):
-            return np.asarray(self._logits(self._state.get("ema", self._state["param"]), images))
+            moving = self._state.get("ema", self._state["param"])
+            return np.asarray(self._logits({**self._frozen, **moving}, images))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns the training state by name: `param.*`, `moment1.*`, `moment2.*`, `ema.*`."""
+        kinds = {**self._state, "param": {**self._frozen, **self._state["param"]}}
         return {
             f"{kind}.{name}": np.array(value)
-            for kind, values in self._state.items()
+            for kind, values in kinds.items()
             for name, value in values.items()
         }
 
@@ -183,17 +189,23 @@ class JaxMetrics:
 
 
 def _train_step(
-    recipe: Recipe, micro: int, state: State, images: Array, batch: Mapping[str, Any], numbers: Array
+    recipe: Recipe,
+    micro: int,
+    state: State,
+    frozen: Params,
+    images: Array,
+    batch: Mapping[str, Any],
+    numbers: Array,
 ) -> tuple[State, Array]:
     """Returns the state after one update, and (loss, gradient norm)."""
     train, params = recipe.train, state["param"]
-    loss, gradients, _ = _gradients(recipe, micro, params, images, batch)
+    loss, gradients, _ = _gradients(recipe, micro, params, frozen, images, batch)
     norm = global_norm(gradients)
     gradients = clip(gradients, norm, train.clip)
     lr, correction1, correction2, ema_decay = numbers
     moments = {kind: state[kind] for kind in moment_names(train)}
-    table = parameter_table(recipe.model)
-    params, moments = update(train, table, params, gradients, moments, (lr, correction1, correction2))
+    at = (lr, correction1, correction2)
+    params, moments = update(train, plan(recipe), params, gradients, moments, at)
     new = {"param": params, **moments}
     if "ema" in state:
         new["ema"] = {
@@ -204,16 +216,16 @@ def _train_step(
 
 
 def _inspect(
-    recipe: Recipe, micro: int, params: dict[str, Array], images: Array, batch: Mapping[str, Any]
-) -> tuple[Array, Array, dict[str, Array]]:
-    loss, gradients, logits = _gradients(recipe, micro, params, images, batch)
+    recipe: Recipe, micro: int, params: Params, frozen: Params, images: Array, batch: Mapping[str, Any]
+) -> tuple[Array, Array, Params]:
+    loss, gradients, logits = _gradients(recipe, micro, params, frozen, images, batch)
     return loss, logits, gradients
 
 
 def _gradients(
-    recipe: Recipe, micro: int, params: dict[str, Array], images: Array, batch: Mapping[str, Any]
-) -> tuple[Array, dict[str, Array], Array]:
-    """Returns the mean loss, its gradient, and the logits (B, classes), going through `micro` images at a time."""
+    recipe: Recipe, micro: int, params: Params, frozen: Params, images: Array, batch: Mapping[str, Any]
+) -> tuple[Array, Params, Array]:
+    """Returns the mean loss, its gradient by `params`, and the logits (B, classes), `micro` images at a time."""
     dtype = _master_dtype(recipe.train.precision)
     if "index" in batch:
         images = images[batch["index"]]
@@ -223,9 +235,11 @@ def _gradients(
     position = jnp.arange(len(pixels), dtype=jnp.uint32)
     step = Noise(batch["key"][0], batch["key"][1], native=recipe.train.dropout_bits == "native")
 
-    def loss(params: dict[str, Array], piece: tuple[Array, ...]) -> tuple[Array, Array]:
+    still = _cast(frozen, _compute_dtype(recipe.train.precision))
+
+    def loss(params: Params, piece: tuple[Array, ...]) -> tuple[Array, Array]:
         pixels, labels, weights, position = piece
-        compute = _cast(params, _compute_dtype(recipe.train.precision))
+        compute = {**still, **_cast(params, _compute_dtype(recipe.train.precision))}
 
         def one(image: Array, place: Array) -> Array:
             return forward(compute, image, recipe.model, absorb(step, place))
@@ -258,27 +272,32 @@ def _pieces(array: Array, micro: int) -> Array:
     return jnp.pad(array, fill).reshape(count, micro, *array.shape[1:])
 
 
-def _evaluate(recipe: Recipe, params: dict[str, Array], images: Array) -> Array:
+def _evaluate(recipe: Recipe, params: Params, images: Array) -> Array:
     dtype = _master_dtype(recipe.train.precision)
     compute = _cast(params, _compute_dtype(recipe.train.precision))
     pixels = prepare(images, {}, recipe, dtype)
     return jax.vmap(lambda image: forward(compute, image, recipe.model))(pixels).astype(dtype)
 
 
-def _first_state(recipe: Recipe, state: Arrays) -> dict[str, dict[str, Any]]:
-    """Returns the given state, completed by zero moments and by averages that start at the weights."""
+def _first_state(recipe: Recipe, state: Arrays) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Returns the state of what moves, completed by zero moments and by averages that start at the weights.
+
+    What is frozen comes beside it.
+    """
     dtype = _master_dtype(recipe.train.precision)
     given = {
         kind: {n: np.asarray(v, dtype) for n, v in values.items()} for kind, values in by_kind(state).items()
     }
-    params = given["param"]
+    moves = plan(recipe)
+    params = {name: value for name, value in given["param"].items() if name in moves}
+    frozen = {name: value for name, value in given["param"].items() if name not in moves}
     kinds = {
         kind: {name: np.zeros_like(value) for name, value in params.items()}
         for kind in moment_names(recipe.train)
     }
     if recipe.train.ema is not None:
         kinds["ema"] = {name: value.copy() for name, value in params.items()}
-    return {"param": params, **{kind: given.get(kind, first) for kind, first in kinds.items()}}
+    return {"param": params, **{kind: given.get(kind, first) for kind, first in kinds.items()}}, frozen
 
 
 def _cast(arrays: Mapping[str, Any], dtype: Any) -> dict[str, Array]:

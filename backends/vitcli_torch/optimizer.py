@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitcli.core.parameters import Parameter
 from vitcli.core.recipe import TrainSpec
+from vitcli.core.tune import Move
 
 # The optimiser's own names of the moments.
 _NAMES = {
@@ -21,19 +21,14 @@ _NAMES = {
 
 
 def make_optimizer(
-    train: TrainSpec, table: Mapping[str, Parameter], params: Mapping[str, Tensor]
+    train: TrainSpec, moves: Mapping[str, Move], params: Mapping[str, Tensor]
 ) -> torch.optim.Optimizer:
-    """Returns the optimiser of a recipe; weight decay applies where the recipe and the table say so."""
+    """Returns the optimiser of a recipe: one group for all tensors that move alike."""
+    alike: dict[Move, list[Tensor]] = {}
+    for name, param in params.items():
+        alike.setdefault(moves[name], []).append(param)
     groups: list[dict[str, Any]] = [
-        {
-            "params": [
-                param
-                for name, param in params.items()
-                if (table[name].decay or train.decay == "all") == decayed
-            ],
-            "weight_decay": train.weight_decay if decayed else 0.0,
-        }
-        for decayed in (True, False)
+        {"params": tensors, "weight_decay": move.decay, "rate": move.rate} for move, tensors in alike.items()
     ]
     betas = train.moment_decays
     if train.optimizer == "sgd":
@@ -45,6 +40,12 @@ def make_optimizer(
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=train.lr, betas=betas, eps=train.adam_eps, fused=True)
     return Lion(groups, lr=train.lr, betas=betas)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Gives every group its part of a step's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["rate"]
 
 
 def get_moments(

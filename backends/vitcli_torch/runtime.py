@@ -17,14 +17,14 @@ from vitcli.core.backend import Batch, StepInput, by_kind
 from vitcli.core.bits import Purpose, stream
 from vitcli.core.cost import cpu_micro_batch
 from vitcli.core.errors import BackendError
-from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Precision, Recipe
 from vitcli.core.spec import ModelSpec
+from vitcli.core.tune import plan
 from vitcli_torch.augment import prepare, targets
 from vitcli_torch.bits import Noise, absorb, signed
 from vitcli_torch.export import export, run_exported
 from vitcli_torch.model import forward
-from vitcli_torch.optimizer import get_moments, make_optimizer, set_moments
+from vitcli_torch.optimizer import get_moments, make_optimizer, set_learning_rate, set_moments
 from vitcli_torch.peers import peer_logits, peer_name
 from vitcli_torch.state_dict import read_state_dict, write_state_dict
 
@@ -137,27 +137,27 @@ class TorchTrainer:
             kind: {name: self._tensor(value) for name, value in values.items()}
             for kind, values in by_kind(state).items()
         }
-        self._params = {name: value.requires_grad_() for name, value in given["param"].items()}
-        table = parameter_table(recipe.model)
-        self._optimizer = make_optimizer(recipe.train, table, self._params)
+        moves = plan(recipe)
+        self._params = {name: value.requires_grad_(name in moves) for name, value in given["param"].items()}
+        self._moving = {name: value for name, value in self._params.items() if name in moves}
+        self._optimizer = make_optimizer(recipe.train, moves, self._moving)
         if "moment1" in given:
-            set_moments(self._optimizer, recipe.train, self._params, given, int(state["step"]))
-        first = {name: value.detach().clone() for name, value in self._params.items()}
+            set_moments(self._optimizer, recipe.train, self._moving, given, int(state["step"]))
+        first = {name: value.detach().clone() for name, value in self._moving.items()}
         self._ema = given.get("ema", first) if recipe.train.ema is not None else None
         self._micro = recipe.train.micro_batch or _micro_batch(recipe, device)
         self._loss = torch.compile(self._piece_loss) if recipe.train.compile else self._piece_loss
 
     def step(self, batch: Batch, at: StepInput) -> TorchMetrics:
         """Updates the weights once, without waiting for the result."""
-        train, params = self._recipe.train, list(self._params.values())
+        train, params = self._recipe.train, list(self._moving.values())
         with _scope(self._precision):
             loss, _ = self._backward(batch, at.step)
             gradients = [param.grad for param in params if param.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
             if train.clip is not None:
                 torch.nn.utils.clip_grads_with_norm_(params, train.clip, norm)
-            for group in self._optimizer.param_groups:
-                group["lr"] = at.lr
+            set_learning_rate(self._optimizer, at.lr)
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
             if self._ema is not None:
@@ -171,7 +171,7 @@ class TorchTrainer:
             loss, logits = self._backward(batch, step)
             gradients = {
                 name: np.zeros(param.shape) if param.grad is None else param.grad.cpu().numpy().copy()
-                for name, param in self._params.items()
+                for name, param in self._moving.items()
             }
             self._optimizer.zero_grad(set_to_none=True)
         return {"loss": float(loss), "logits": logits.cpu().numpy(), "gradients": gradients}
@@ -196,13 +196,13 @@ class TorchTrainer:
         dtype = _master_dtype(self._precision)
         with _scope(self._precision), torch.inference_mode():
             pixels = prepare(torch.tensor(images, device=self._device), {}, self._recipe, dtype)
-            params = self._params if self._ema is None else self._ema
+            params = {**self._params, **(self._ema or {})}
             return forward(self._compute(params), pixels, self._recipe.model).to(dtype).cpu().numpy()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns the training state by name: `param.*`, `moment1.*`, `moment2.*`, `ema.*`."""
         tensors = {f"param.{name}": value for name, value in self._params.items()}
-        tensors |= get_moments(self._optimizer, self._recipe.train, self._params)
+        tensors |= get_moments(self._optimizer, self._recipe.train, self._moving)
         tensors |= {f"ema.{name}": value for name, value in (self._ema or {}).items()}
         return {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}
 

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from tests.cli.inputs import cut, finished_run, folders, image, tiny_recipe, weights_file
 from tests.cli.wrong_pictures import PICTURES, fill_pictures
+from tests.cli.wrong_tune import TUNE
 from vitcli.core.draft import to_toml
 from vitcli.weights.file import write_weights
 from vitcli.weights.header import Card
@@ -287,6 +288,7 @@ CASES = {
     f"{group}: {name}": case
     for group, cases in {
         "recipe": RECIPES,
+        "tune": TUNE,
         "data": DATA,
         "request": REQUESTS,
         "picture": PICTURES,

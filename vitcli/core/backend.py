@@ -71,7 +71,7 @@ class Trainer(Protocol):
         ...
 
     def inspect(self, batch: Batch, step: int) -> dict[str, Any]:
-        """Returns `loss`, `logits` (B, classes) and `gradients` (by name) of a step, and changes nothing."""
+        """Returns `loss`, `logits` (B, classes), `gradients` by name of what is trained; changes nothing."""
         ...
 
     def stages(self, batch: Batch) -> dict[str, float]:
@@ -83,7 +83,7 @@ class Trainer(Protocol):
         ...
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Returns the training state by name: `param.*`, `moment1.*`, `moment2.*`, `ema.*`."""
+        """Returns the training state by name: `param.*`; `moment1.*`, `moment2.*`, `ema.*` of what is trained."""
         ...
 
 

@@ -13,6 +13,7 @@ from vitcli.core.initial import InitSpec
 from vitcli.core.pixels import FARTHEST
 from vitcli.core.record import Floats, Pair, Record, Texts
 from vitcli.core.spec import Count, ModelSpec, Rate
+from vitcli.core.tune import TuneSpec, plan
 
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 OptimizerName = Literal["sgd", "adam", "adamw", "lion"]
@@ -279,6 +280,7 @@ class Recipe(Record):
     data: DataSpec = DataSpec()
     augment: AugmentSpec = AugmentSpec()
     train: TrainSpec
+    tune: TuneSpec = TuneSpec()
 
     @model_validator(mode="after")
     def _possible(self) -> Recipe:
@@ -309,6 +311,8 @@ class Recipe(Record):
                 f"augment.scale={self.augment.scale} and augment.shear={self.augment.shear} look up to "
                 f"{self.augment.reach:.0f} image sides away; {FARTHEST} pixels is the limit: lower one of them"
             )
+        if self.tune != TuneSpec():
+            plan(self)  # raises where the patterns do not fit the model
         return self
 
     @property

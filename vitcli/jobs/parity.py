@@ -178,6 +178,7 @@ def _compare(
             _moving(theirs["gradients"][name], parameter.zero_gradient),
         )
         for name, parameter in parameter_table(recipe.model).items()
+        if name in theirs["gradients"]
     }
     each = {name: _relative([pair]) for name, pair in gradients.items()}
     worst = max(each, key=each.__getitem__)
@@ -216,6 +217,7 @@ def _state_difference(trainers: Mapping[str, Trainer], recipe: Recipe) -> float:
         [
             (_moving(a[f"{kind}.{name}"], p.zero_gradient), _moving(b[f"{kind}.{name}"], p.zero_gradient))
             for name, p in table.items()
+            if f"{kind}.{name}" in b
         ]
     )
 

@@ -15,12 +15,13 @@ from types import FrameType
 import numpy as np
 
 from vitcli.core import registry
-from vitcli.core.backend import Batch, Metrics, StepInput, Trainer
+from vitcli.core.backend import Batch, Metrics, StepInput, Trainer, by_kind
 from vitcli.core.errors import DataError, DivergedError, Interrupted, VitError
-from vitcli.core.parameters import count
+from vitcli.core.parameters import parameter_table
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Advance, Reporter, Silent
 from vitcli.core.schedule import Length, ema_decay, learning_rate, length
+from vitcli.core.tune import plan
 from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
 from vitcli.data.dataset import Split
 from vitcli.data.parts import Part, open_parts
@@ -112,7 +113,7 @@ def train(
     )
     reporter.note(
         f"{recipe} on {backend} ({device or engine.devices()[0]}, {resolved.train.precision}): "
-        f"{count(resolved.model):,} parameters, {len(store):,} training images, "
+        f"{_trained(resolved)} parameters, {len(store):,} training images, "
         f"{span.steps:,} steps in {span.epochs} epochs"
     )
     folder = RunFolder(path)
@@ -136,6 +137,13 @@ def train(
     finally:
         folder.close()
     return TrainResult(run=path, backend=backend, best=loop.best, seconds=seconds, images_per_second=speed)
+
+
+def _trained(recipe: Recipe) -> str:
+    """Returns how many parameters are trained, in words."""
+    table, moves = parameter_table(recipe.model), plan(recipe)
+    total, trained = (sum(table[name].size for name in names) for names in (table, moves))
+    return f"{total:,}" if trained == total else f"trains {trained:,} of {total:,}"
 
 
 class _Loop:
@@ -273,9 +281,8 @@ class _Loop:
         )
 
     def _save(self, name: str) -> None:
-        state = self._trainer.state()
-        kind = "ema." if self._recipe.train.ema is not None else "param."
-        weights = {key.removeprefix(kind): value for key, value in state.items() if key.startswith(kind)}
+        kinds = by_kind(self._trainer.state())
+        weights = {**kinds["param"], **kinds.get("ema", {})}
         write_weights(self._folder.path / name, weights, Card.of(self._recipe, self._classes), "native")
 
     def _kept(self) -> str:
