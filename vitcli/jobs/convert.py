@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +18,40 @@ from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
+from vitcli.jobs.adapters import Adapter, carry, complete, file_of, is_adapter, open_adapter
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.weights.config import files
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
-from vitcli.weights.header import Layout
+from vitcli.weights.header import Card, Layout
 from vitcli.weights.layouts import from_native, to_native
+from vitcli.weights.lora import merged, plain
 from vitcli.weights.names import LAYOUTS, detect, file_shapes
+from vitcli.weights.peft import PEFT_LAYOUTS, PeftLayout
 
 # Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
 TOLERANCE = 1e-9
+# A merged kernel is rounded once more than the kernel and the adapter that it is the sum of.
+MERGED = 1e-5
 _IMAGES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
-    """A verified conversion; differences are relative to the largest logit."""
+    """A verified conversion; differences are relative to the largest logit.
+
+    An adapter without its base gives no logits: its tensors alone are compared, and there is no backend.
+    """
 
     source: Path
     target: Path
-    layout_from: Layout
-    layout_to: Layout
+    layout_from: str
+    layout_to: str
     tensors: int
     parameters: int
-    backend: str
-    difference_float64: float
-    difference_float32: float
+    backend: str | None = None
+    difference_float64: float | None = None
+    difference_float32: float | None = None
 
 
 def convert(
@@ -52,18 +61,24 @@ def convert(
     layout: str | None = None,
     to: str = "native",
     overrides: Sequence[str] = (),
+    merge: bool = False,
+    base: str | Path | None = None,
     backend: str | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
 ) -> ConvertResult:
     """Writes `source` in another layout, reads it back, and compares logits on an engine.
 
+    An adapter file stays one, ours or PEFT's, unless it is merged into its base.
+
     Args:
-        source: a safetensors file, or a PyTorch state dict.
+        source: a safetensors file, or a PyTorch state dict, or an adapter of ours or of PEFT's.
         target: the file to write, `.safetensors` or `.pth`; it must not be the source.
         layout: of the source; none: detected by its content.
-        to: one of `LAYOUTS`.
+        to: one of `LAYOUTS`; of an adapter that stays one `native` or one of `PEFT_LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
+        merge: adds low-rank adapters to the kernels that they stand beside.
+        base: the weights that an adapter was trained from; none: where the adapter says that they are.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
         reporter: is told what happens.
@@ -74,22 +89,27 @@ def convert(
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
-    source, target = Path(source), Path(target)
-    into = _layout("--to", to)
-    given = None if layout is None else _layout("--from", layout)
+    source, target, base = file_of(Path(source)), Path(target), Path(base) if base is not None else None
+    to_peft = next((name for name in PEFT_LAYOUTS if name == to), None)
+    into = _layout("--to", "native" if to_peft else to)
     _check_target(source, target)
-    header, read = open_tensors(source)
-    found = given or detect(header)
-    card = describe(header, found, overrides, reporter)
-    file_shapes(card.spec, into)  # refused before any value is read
-    beside = files(card) if into == "huggingface" else {}
+    if is_adapter(open_tensors(source)[0]) and not merge:
+        return _carried(open_adapter(source, base, overrides, reporter), target, to, to_peft)
+    found, card, read = _opened(source, layout, base, overrides, reporter)
+    _check_adapters(source, card, to_peft, merge, base)
+    written = replace(card, spec=plain(card.spec), base=None) if merge else card
+    file_shapes(written.spec, into)  # refused before any value is read
+    beside = files(written) if into == "huggingface" else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
-    weights = to_native(read(), card.spec, found)
+    weights = read()
     reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
     engine = registry.load(backend)
     before = _logits(engine, card.spec, weights, device)
+    if merge:
+        weights, _ = merged(weights, card.spec)
+    card, allowed = written, MERGED if merge else TOLERANCE
     unverified = target.with_name(f".{target.stem}.unverified{target.suffix}")
     try:
         write_tensors(unverified, from_native(weights, card.spec, into), card, into)
@@ -100,10 +120,10 @@ def convert(
             precision: float(np.abs(logits - after[precision]).max() / max(np.abs(logits).max(), 1e-30))
             for precision, logits in before.items()
         }
-        if changed or not differences["float64"] <= TOLERANCE:
+        if changed or not differences["float64"] <= allowed:
             raise VerificationError(
                 f"logits of {source} and of its copy differ by {differences['float64']:.3g} relative in float64 "
-                f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
+                f"(allowed: {allowed:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
             )
         for name, text in beside.items():
             (target.parent / name).write_text(text, encoding="utf-8")
@@ -123,12 +143,62 @@ def convert(
     )
 
 
+def _opened(
+    source: Path, layout: str | None, base: Path | None, overrides: Sequence[str], reporter: Reporter
+) -> tuple[str, Card, Callable[[], Weights]]:
+    """Returns the layout of a file, its card, and a function that reads its tensors, native."""
+    header, read = open_tensors(source)
+    if is_adapter(header):
+        adapter = open_adapter(source, base, overrides, reporter)
+        return adapter.layout, adapter.card, partial(complete, adapter, base)
+    found = detect(header) if layout is None else _layout("--from", layout)
+    card = describe(header, found, overrides, reporter)
+    return found, card, lambda: to_native(read(), card.spec, found)
+
+
+def _check_adapters(
+    source: Path, card: Card, to_peft: PeftLayout | None, merge: bool, base: Path | None
+) -> None:
+    """Checks that what is asked of adapters is asked where there are some."""
+    if merge and to_peft:
+        raise RequestError(
+            f"--to {to_peft} keeps adapters apart, --merge adds them to the weights: choose one"
+        )
+    if to_peft:
+        raise RequestError(
+            f"--to {to_peft}: {source} is a whole model; give an adapter file (adapter.safetensors)"
+        )
+    if merge and not card.spec.lora.rank:
+        raise RequestError(f"--merge: {source} has no adapters; leave it out")
+    if base is not None and card.base is None:
+        raise RequestError(f"--base {base}: {source} is a whole model and needs none; leave it out")
+
+
+def _carried(adapter: Adapter, target: Path, to: str, to_peft: PeftLayout | None) -> ConvertResult:
+    """Carries an adapter that stays one."""
+    if to != "native" and to_peft is None:
+        raise RequestError(
+            f"--to {to}: {adapter.path} is an adapter, which native and {', '.join(PEFT_LAYOUTS)} hold; "
+            f"add --merge to write the whole model in {to}"
+        )
+    carry(adapter, target, to_peft)
+    return ConvertResult(
+        source=adapter.path,
+        target=target,
+        layout_from=adapter.layout,
+        layout_to=to_peft or "adapter",
+        tensors=len(adapter.tensors),
+        parameters=sum(value.size for value in adapter.tensors.values()),
+    )
+
+
 def _layout(option: str, name: str) -> Layout:
     for layout in LAYOUTS:
         if layout == name:
             return layout
     raise RequestError(
-        f"{option} {name} is not a layout{nearest(name, LAYOUTS)}; allowed: {', '.join(LAYOUTS)}"
+        f"{option} {name} is not a layout{nearest(name, LAYOUTS)}; allowed: {', '.join(LAYOUTS)} "
+        f"(of an adapter: {', '.join(PEFT_LAYOUTS)})"
     )
 
 

@@ -16,6 +16,7 @@ from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Precision
 from vitcli.core.spec import ModelSpec
 from vitcli.data.decode import Geometry, decode
+from vitcli.jobs.adapters import Adapter, complete, is_adapter, open_adapter
 from vitcli.jobs.metrics import log_softmax
 from vitcli.jobs.runs import weights_of
 from vitcli.weights.file import Weights, read_weights
@@ -35,13 +36,19 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A weights file whose header fits its spec; `read` gives its tensors by native names."""
+    """A weights file whose header fits its spec; `read` gives its tensors by native names.
+
+    Of an adapter file it gives the whole model's, with those of the base that it was trained from.
+    """
 
     path: Path
     card: Card
+    adapter: Adapter | None = None
 
     def read(self) -> Weights:
         """Returns the tensors, native."""
+        if self.adapter is not None:
+            return complete(self.adapter)
         return to_native(read_weights(self.path), self.card.spec, detect(read_header(self.path)))
 
 
@@ -124,12 +131,15 @@ def load(
 
 
 def open_weights(path: Path) -> tuple[WeightsFile, Card]:
-    """Returns a weights file and its card after checking its header; no values are read.
+    """Returns a weights file and its card after checking its header; no values are read, but an adapter's.
 
     Raises:
         WeightsError: it is unreadable, has no card, or its tensors do not fit.
     """
     header = read_header(path)
+    if is_adapter(header):
+        adapter = open_adapter(path)
+        return WeightsFile(path=path, card=adapter.card, adapter=adapter), adapter.card
     card = header.card
     if card is None:
         raise WeightsError(

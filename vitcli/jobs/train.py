@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,14 +25,16 @@ from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
 from vitcli.data.dataset import Split
 from vitcli.data.parts import Part, open_parts
 from vitcli.data.store import SquareStore
+from vitcli.jobs.adapters import write_adapter
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
 from vitcli.jobs.prepare import open_data
-from vitcli.jobs.runs import LAST, MODEL, RunFolder, free_path
-from vitcli.weights.file import write_weights
+from vitcli.jobs.runs import ADAPTER, LAST, MODEL, RunFolder, free_path
+from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
 from vitcli.weights.initial import initial_weights
+from vitcli.weights.lora import merged
 
 # Images that evaluation sends through a model at once.
 EVALUATION_BATCH = 64
@@ -144,10 +146,13 @@ class _Loop:
         folder: RunFolder,
         span: Length,
         reporter: Reporter,
+        base: tuple[Weights, Path] | None = None,
     ) -> None:
         self._recipe, self._classes, self._parts, self._trainer = recipe, classes, parts, trainer
         self._folder, self._span, self._reporter = folder, span, reporter
         self._keeper = keeper(recipe.train, span.steps)
+        # The weights that were started from, as their file has them, and where it is.
+        self._base = base
         self._losses: list[float] = []
         self._aside_seconds = 0.0
 
@@ -270,7 +275,13 @@ class _Loop:
         state = self._trainer.state()
         kind = "ema." if self._recipe.train.ema is not None else "param."
         weights = {key.removeprefix(kind): value for key, value in state.items() if key.startswith(kind)}
-        write_weights(self._folder.path / name, weights, Card.of(self._recipe, self._classes), "native")
+        card = Card.of(self._recipe, self._classes)
+        if card.spec.lora.rank:
+            if self._base is not None and name == MODEL:
+                write_adapter(self._folder.path / ADAPTER, weights, card, *self._base)
+            weights, spec = merged(weights, card.spec)
+            card = replace(card, spec=spec)
+        write_weights(self._folder.path / name, weights, card, "native")
 
     def _kept(self) -> str:
         if not self.best:

@@ -68,6 +68,8 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         "vit.preprocess": card.preprocess.model_dump_json(),
         "vit.source": card.source,
     }
+    if card.base is not None:
+        metadata["vit.base"] = card.base.model_dump_json()
     with replacing(path, contiguous) as temporary:
         save_file(contiguous, temporary, metadata)
         _flush(temporary)
