@@ -108,7 +108,7 @@ def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> N
 
 
 def test_peft_adapters_predict_too(tmp_path: Path) -> None:
-    _, adapter, whole = files(tmp_path, SPEC)
+    base, adapter, whole = files(tmp_path, SPEC)
     (tmp_path / "peft").mkdir()
     target = tmp_path / "peft" / "adapter_model.safetensors"
     said = convert(adapter, target, "--to", "peft")
@@ -121,6 +121,9 @@ def test_peft_adapters_predict_too(tmp_path: Path) -> None:
     again = complete(open_adapter(tmp_path / "again.safetensors"))
     assert all(again[name].tobytes() == value.tobytes() for name, value in whole.items())
     assert read_header(tmp_path / "again.safetensors").metadata == read_header(adapter).metadata
+    # What we wrote says all of its base that is needed to be carried.
+    base.unlink()
+    assert convert(tmp_path / "peft", tmp_path / "again.safetensors").code == 0
 
 
 WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
