@@ -138,7 +138,9 @@ def test_images_are_seen_as_the_file_says(start: Path, tmp_path: Path) -> None:
     found = read_header(tmp_path / "b" / "model.safetensors").card
     assert found is not None
     assert found.preprocess == seen.model_copy(update={"size": 20, "std": (0.4,)})
-    assert 'data.fit="squash", data.eval_size=20, data.mean=[0.2], data.interpolation="bilinear"\n' in said.err
+    assert (
+        'data.fit="squash", data.eval_size=20, data.mean=[0.2], data.interpolation="bilinear"\n' in said.err
+    )
 
 
 def test_both_engines_start_alike_and_go_on_alike(start: Path, tmp_path: Path) -> None:

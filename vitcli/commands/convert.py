@@ -34,7 +34,8 @@ def weights(
         str,
         typer.Option(
             "--to",
-            help="native, torch, jax, torchvision, huggingface, google, big_vision, origin-jax|torch|custom|homework.",
+            help="native, torch, jax, torchvision, huggingface, google, big_vision, origin-jax|torch|custom|homework; "
+            "of an adapter: native, peft, peft-timm, peft-transformers, peft-transformers4.",
         ),
     ] = "native",
     adapt: Annotated[
@@ -57,11 +58,22 @@ def weights(
         bool,
         typer.Option("--verify", help="Run both files on every engine, and on the library they belong to."),
     ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add low-rank adapters to the weights that they stand beside.")
+    ] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base", metavar="FILE", help="What an adapter was trained from; none: as the adapter says."
+        ),
+    ] = None,
     backend: options.Backend = None,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:
     """Write weights in another layout, read them back, and compare logits in float64 before saying done.
+
+    An adapter (ours, or a folder of PEFT's) stays one, --to native or peft, or is merged into its base.
 
     Example: vit convert weights vit.pth model.safetensors --from origin-jax model.num_heads=4
     """
@@ -79,6 +91,8 @@ def weights(
         adaptations=adapt or [],
         resample=resample,
         verify=verify,
+        merge=merge,
+        base=base,
         backend=backend,
         device=device,
         reporter=render.ConsoleReporter(),
@@ -86,17 +100,22 @@ def weights(
     if as_json:
         options.print_json({key: str(v) if isinstance(v, Path) else v for key, v in asdict(result).items()})
         return
+    compared = "tensors alone were compared: an adapter has no logits"
+    if result.backend is not None:
+        compared = (
+            f"logits on {result.backend}: float64 difference {result.difference_float64:.2g}, "
+            f"float32 {result.difference_float32:.2g} (relative)"
+        )
     render.out().print(
         f"{result.target}: {result.tensors} tensors, {result.parameters:,} values, "
-        f"{result.layout_from} -> {result.layout_to}\n"
-        f"logits on {result.backend}: float64 difference {result.difference_float64:.2g}, "
-        f"float32 {result.difference_float32:.2g} (relative)",
+        f"{result.layout_from} -> {result.layout_to}\n{compared}",
         soft_wrap=True,
     )
     for found in result.evidence:
         apart = f"float64 {found.float64:.2g}, float32 {found.float32:.2g}"
         typer.echo(f"{found.file}: {found.engine} and {found.against}: {apart}")
-    if result.layout_to in ("native", "torch", "jax") and result.target.suffix == ".safetensors":
+    described = result.backend is None or result.layout_to in ("native", "torch", "jax")
+    if described and result.target.suffix == ".safetensors":
         render.next_command(f"vit predict IMAGE --weights {result.target}")
     else:
         render.next_command(f"vit convert weights {result.target} model.safetensors")

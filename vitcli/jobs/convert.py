@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitcli.core import registry
@@ -12,7 +12,8 @@ from vitcli.core.draft import validated
 from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
 from vitcli.core.initial import InitSpec
 from vitcli.core.reporter import Reporter, Silent
-from vitcli.jobs.model import open_weights
+from vitcli.jobs.adapters import Adapter, carry
+from vitcli.jobs.model import WeightsFile, open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
@@ -22,25 +23,31 @@ from vitcli.weights.config import configuration
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
+from vitcli.weights.lora import merged, plain
 from vitcli.weights.names import LAYOUTS, file_shapes
+from vitcli.weights.peft import PEFT_LAYOUTS, PeftLayout
+
+# A merged kernel is rounded once more than the kernel and the adapter that it is the sum of.
+MERGED = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertResult:
     """A verified conversion; differences are relative to the largest logit.
 
+    An adapter without its base gives no logits: its tensors alone are compared, and there is no backend.
     `evidence` is what `verify=True` found besides.
     """
 
     source: Path
     target: Path
-    layout_from: Layout
-    layout_to: Layout
+    layout_from: str
+    layout_to: str
     tensors: int
     parameters: int
-    backend: str
-    difference_float64: float
-    difference_float32: float
+    backend: str | None = None
+    difference_float64: float | None = None
+    difference_float32: float | None = None
     evidence: Sequence[Evidence] = ()
 
 
@@ -54,23 +61,29 @@ def convert(
     adaptations: Sequence[str] = (),
     resample: str = "timm",
     verify: bool = False,
+    merge: bool = False,
+    base: str | Path | None = None,
     backend: str | None = None,
     device: str | None = None,
     reporter: Reporter | None = None,
 ) -> ConvertResult:
     """Writes `source` in another layout, reads it back, and compares logits on an engine.
 
+    An adapter file stays one, ours or PEFT's, unless it is merged into its base.
+
     Args:
-        source: a weights file, a run folder, or a name that `find` knows.
-        target: the file to write, `.safetensors` or `.pth`; it must not be the source.
+        source: a weights file, a run folder, or a name that `find` knows; or an adapter of ours or of PEFT's.
+        target: the file to write, `.safetensors`, `.pth` or `.npz`; it must not be the source.
         layout: of the source; none: detected by its content.
-        to: one of `LAYOUTS`.
+        to: one of `LAYOUTS`; of an adapter that stays one `native` or one of `PEFT_LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
         adaptations: `model.key=value` for what is to be otherwise in the target: the image size, the patch size,
             the channels.
         resample: how, one of `vitcli.core.initial.Resample`.
         verify: whether to run both files on every engine that is installed, and on the library whose layout a file
             has, where that is installed.
+        merge: adds low-rank adapters to the kernels that they stand beside.
+        base: the weights that an adapter was trained from; none: where the adapter says that they are.
         backend: the engine that compares; none: the first that is installed.
         device: as for `train`.
         reporter: is told what happens.
@@ -81,44 +94,50 @@ def convert(
     """
     reporter = reporter or Silent()
     backend = registry.choose(backend)
-    into = _layout("--to", to)
+    to_peft = next((name for name in PEFT_LAYOUTS if name == to), None)
+    into = _layout("--to", "native" if to_peft else to)
     given = None if layout is None else _layout("--from", layout)
-    target = Path(target)
+    target, base = Path(target), Path(base) if base is not None else None
     _check_target(Path(source), target)
-    source = find(source, reporter)
-    file = open_weights(source, overrides, layout=given, reporter=reporter)
-    found, card = file.layout, adapted_card(file.card, adaptations)
+    path = find(source, reporter)
+    file = open_weights(path, overrides, layout=given, base=base, reporter=reporter)
+    if file.adapter is not None and not merge:
+        return _carried(file.adapter, target, to, to_peft)
+    _check_adapters(file, to_peft, merge, base)
     init = validated(InitSpec, {"resample": resample}, {})
-    file_shapes(card.spec, into)  # refused before any value is read
-    beside = configuration(card, into)
-    for name in beside:
-        if (target.parent / name).exists():
-            raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
+    card = adapted_card(file.card, adaptations)
+    written = replace(card, spec=plain(card.spec), base=None) if merge else card
+    file_shapes(written.spec, into)  # refused before any value is read
+    beside = configuration(written, into)
+    _check_beside(beside, target)
     native = file.read()
     weights, notes = adapt(native, file.card, card, init=init)
     for note in notes:
         reporter.note(note)
-    reporter.note(f"{source} ({found}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}")
+    reporter.note(
+        f"{path} ({file.layout}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}"
+    )
     engine = registry.load(backend)
     before = logits_of(engine, card.spec, weights, device)
+    if merge:
+        weights, _ = merged(weights, card.spec)
     evidence: Sequence[Evidence] = ()
     with _unverified(target) as unverified:
-        write_tensors(unverified, from_native(weights, card.spec, into), card, into)
-        written = open_tensors(unverified)[1]()
-        again = to_native(written, card.spec, into)
-        apart = differences(logits_of(engine, card.spec, again, device), before)
-        _judge(source, target, apart["float64"], weights, again)
+        write_tensors(unverified, from_native(weights, written.spec, into), written, into)
+        there = open_tensors(unverified)[1]()
+        again = to_native(there, written.spec, into)
+        apart = differences(logits_of(engine, written.spec, again, device), before)
+        _judge(path, target, apart["float64"], MERGED if merge else TOLERANCE, weights, again)
         if verify:
-            original = original_side(file, native)
-            copy = Side(path=target, layout=into, card=card, there=written, native=again, texts=beside)
-            evidence = prove(original, copy, device=device, reporter=reporter)
+            copy = Side(path=target, layout=into, card=written, there=there, native=again, texts=beside)
+            evidence = prove(original_side(file, native), copy, device=device, reporter=reporter)
         for name, text in beside.items():
             (target.parent / name).write_text(text, encoding="utf-8")
         unverified.replace(target)
     return ConvertResult(
-        source=source,
+        source=path,
         target=target,
-        layout_from=found,
+        layout_from=file.layout,
         layout_to=into,
         tensors=len(weights),
         parameters=sum(value.size for value in weights.values()),
@@ -139,13 +158,55 @@ def _unverified(target: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _judge(source: Path, target: Path, difference: float, weights: Weights, again: Weights) -> None:
+def _judge(
+    source: Path, target: Path, difference: float, allowed: float, weights: Weights, again: Weights
+) -> None:
     changed = [name for name, value in weights.items() if again[name].tobytes() != value.tobytes()]
-    if changed or not difference <= TOLERANCE:
+    if changed or not difference <= allowed:
         raise VerificationError(
             f"logits of {source} and of its copy differ by {difference:.3g} relative in float64 "
-            f"(allowed: {TOLERANCE:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
+            f"(allowed: {allowed:g}), {len(changed)} of {len(weights)} tensors; {target} has not been written"
         )
+
+
+def _check_adapters(file: WeightsFile, to_peft: PeftLayout | None, merge: bool, base: Path | None) -> None:
+    """Checks that what is asked of adapters is asked where there are some."""
+    if merge and to_peft:
+        raise RequestError(
+            f"--to {to_peft} keeps adapters apart, --merge adds them to the weights: choose one"
+        )
+    if to_peft:
+        raise RequestError(
+            f"--to {to_peft}: {file.path} is a whole model; give an adapter file (adapter.safetensors)"
+        )
+    if merge and not file.card.spec.lora.rank:
+        raise RequestError(f"--merge: {file.path} has no adapters; leave it out")
+    if base is not None and file.card.base is None:
+        raise RequestError(f"--base {base}: {file.path} is a whole model and needs none; leave it out")
+
+
+def _carried(adapter: Adapter, target: Path, to: str, to_peft: PeftLayout | None) -> ConvertResult:
+    """Carries an adapter that stays one."""
+    if to != "native" and to_peft is None:
+        raise RequestError(
+            f"--to {to}: {adapter.path} is an adapter, which native and {', '.join(PEFT_LAYOUTS)} hold; "
+            f"add --merge to write the whole model in {to}"
+        )
+    carry(adapter, target, to_peft)
+    return ConvertResult(
+        source=adapter.path,
+        target=target,
+        layout_from=adapter.layout,
+        layout_to=to_peft or "adapter",
+        tensors=len(adapter.tensors),
+        parameters=sum(value.size for value in adapter.tensors.values()),
+    )
+
+
+def _check_beside(names: Iterable[str], target: Path) -> None:
+    for name in names:
+        if (target.parent / name).exists():
+            raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")
 
 
 def _layout(option: str, name: str) -> Layout:
@@ -153,7 +214,8 @@ def _layout(option: str, name: str) -> Layout:
         if layout == name:
             return layout
     raise RequestError(
-        f"{option} {name} is not a layout{nearest(name, LAYOUTS)}; allowed: {', '.join(LAYOUTS)}"
+        f"{option} {name} is not a layout{nearest(name, LAYOUTS)}; allowed: {', '.join(LAYOUTS)} "
+        f"(of an adapter: {', '.join(PEFT_LAYOUTS)})"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
 from vitcli.data.decode import Geometry, decode
+from vitcli.jobs.adapters import Adapter, complete, is_adapter, open_adapter
 from vitcli.jobs.metrics import log_softmax
 from vitcli.jobs.runs import weights_of
 from vitcli.jobs.tensors import open_tensors
@@ -41,16 +43,18 @@ class Prediction:
 class WeightsFile:
     """A weights file of any layout whose tensors fit its spec; `read` gives them by native names.
 
-    `tensors` and `parameters` are how many of each it holds; `read_there` gives tensors as they stand in it.
+    Of an adapter file it gives the whole model's, with those of the base that it was trained from. `tensors` and
+    `parameters` are how many of each the file holds; `read_there` gives tensors as they stand in it.
     """
 
     path: Path
-    layout: Layout
+    layout: str
     card: Card
     tensors: int
     parameters: int
     read: Callable[[], Weights]
     read_there: Callable[[], Weights]
+    adapter: Adapter | None = None
 
 
 class Model:
@@ -137,30 +141,38 @@ def open_weights(
     overrides: Sequence[str] = (),
     *,
     layout: Layout | None = None,
+    base: Path | None = None,
     reporter: Reporter | None = None,
 ) -> WeightsFile:
-    """Returns a weights file after checking its names and shapes; of safetensors no values are read.
+    """Returns a weights file after checking its names and shapes; of whole safetensors no values are read.
 
     Args:
-        path: a file of any layout.
+        path: a file of any layout, or an adapter of ours or of PEFT's.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
         layout: of the file; none: detected by its content.
+        base: the weights that an adapter was trained from; none: where the adapter says that they are.
         reporter: is told what is assumed.
 
     Raises:
         RequestError: it is unreadable, or its tensors are not those of a model that vit knows.
     """
     header, read = open_tensors(path)
-    layout = layout or detect(header)
-    card = describe(header, layout, overrides, reporter)
+    adapter = open_adapter(path, base, overrides, reporter) if is_adapter(header) else None
+    if adapter is not None:
+        found, card, native = adapter.layout, adapter.card, partial(complete, adapter, base)
+    else:
+        known = layout or detect(header)
+        card = describe(header, known, overrides, reporter)
+        found, native = known, partial(_native, read, card.spec, known)
     return WeightsFile(
         path=path,
-        layout=layout,
+        layout=found,
         card=card,
         tensors=len(header.shapes),
         parameters=sum(math.prod(shape) for shape in header.shapes.values()),
-        read=lambda: to_native(read(), card.spec, layout),
+        read=native,
         read_there=read,
+        adapter=adapter,
     )
 
 
@@ -170,6 +182,10 @@ def geometry_of(card: Card) -> Geometry:
     return Geometry(
         fit=seen.fit, size=seen.size, channels=card.spec.in_channels, interpolation=seen.interpolation
     )
+
+
+def _native(read: Callable[[], Weights], spec: ModelSpec, layout: Layout) -> Weights:
+    return to_native(read(), spec, layout)
 
 
 def check_classifies(card: Card, path: Path) -> None:

@@ -15,6 +15,8 @@ from vitcli.core.recipe import Recipe
 
 RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
 CURVES = "curves.png"
+# Beside MODEL, which has them merged: the low-rank adapters of a run that trained some.
+ADAPTER = "adapter.safetensors"
 
 
 class RunFolder:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,14 +26,16 @@ from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
 from vitcli.data.dataset import Split
 from vitcli.data.parts import Part, open_parts
 from vitcli.data.store import SquareStore
+from vitcli.jobs.adapters import write_adapter
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
 from vitcli.jobs.prepare import open_data
-from vitcli.jobs.runs import LAST, MODEL, RunFolder, free_path
-from vitcli.jobs.start import first_weights, open_start
+from vitcli.jobs.runs import ADAPTER, LAST, MODEL, RunFolder, free_path
+from vitcli.jobs.start import Start, first_weights, open_start
 from vitcli.weights.file import write_weights
 from vitcli.weights.header import Card
+from vitcli.weights.lora import merged
 
 # Images that evaluation sends through a model at once.
 EVALUATION_BATCH = 64
@@ -127,7 +129,7 @@ def train(
                 f"{len(part.faults)} unreadable {split} images are left out; metrics.jsonl lists them"
             )
     reporter.note(f"results go to {path}/")
-    loop = _Loop(resolved, dataset.classes, parts, trainer, folder, span, reporter)
+    loop = _Loop(resolved, dataset.classes, parts, trainer, folder, span, reporter, start)
     try:
         seconds, speed = loop.run()
         folder.record("finished", seconds=seconds, images_per_second=speed, best=loop.best)
@@ -158,10 +160,12 @@ class _Loop:
         folder: RunFolder,
         span: Length,
         reporter: Reporter,
+        start: Start | None,
     ) -> None:
         self._recipe, self._classes, self._parts, self._trainer = recipe, classes, parts, trainer
         self._folder, self._span, self._reporter = folder, span, reporter
         self._keeper = keeper(recipe.train, span.steps)
+        self._start = start
         self._losses: list[float] = []
         self._aside_seconds = 0.0
 
@@ -282,8 +286,14 @@ class _Loop:
 
     def _save(self, name: str) -> None:
         kinds = by_kind(self._trainer.state())
-        weights = {**kinds["param"], **kinds.get("ema", {})}
-        write_weights(self._folder.path / name, weights, Card.of(self._recipe, self._classes), "native")
+        weights, card = {**kinds["param"], **kinds.get("ema", {})}, Card.of(self._recipe, self._classes)
+        if card.spec.lora.rank:
+            if self._start is not None and name == MODEL:
+                path = self._folder.path / ADAPTER
+                write_adapter(path, weights, card, self._start.read(), self._start.path)
+            weights, spec = merged(weights, card.spec)
+            card = replace(card, spec=spec)
+        write_weights(self._folder.path / name, weights, card, "native")
 
     def _kept(self) -> str:
         if not self.best:

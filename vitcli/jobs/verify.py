@@ -21,7 +21,7 @@ from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import WeightsFile
 from vitcli.weights.config import configuration
 from vitcli.weights.file import Weights, write_weights
-from vitcli.weights.header import Card, Layout
+from vitcli.weights.header import Card
 
 # Relative to the largest logit. Two readings of the same numbers in float64 differ by nothing but the order of sums.
 TOLERANCE = 1e-9
@@ -39,7 +39,7 @@ class Side:
     """
 
     path: Path
-    layout: Layout
+    layout: str
     card: Card
     there: Weights
     native: Weights
@@ -153,7 +153,7 @@ def _peer(engines: Mapping[str, Backend], side: Side, reporter: Reporter) -> tup
         return None
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write_weights(place / "model.safetensors", side.there, side.card, side.layout)
+        write_weights(place / "model.safetensors", side.there, side.card, "torch")
         for file, text in side.texts.items():
             (place / file).write_text(text, encoding="utf-8")
         return name, peers.peer_logits(side.layout, place, side.card.spec, pixels(side.card.spec))

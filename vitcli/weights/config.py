@@ -12,7 +12,7 @@ from typing import Any
 
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation
-from vitcli.weights.header import Card, Layout, Preprocess
+from vitcli.weights.header import Card, Preprocess
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 # Pillow's numbers of filters.
@@ -99,7 +99,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preproces
         raise WeightsError(f"{folder / PROCESSOR} cannot be understood: {error}") from error
 
 
-def configuration(card: Card, layout: Layout) -> dict[str, str]:
+def configuration(card: Card, layout: str) -> dict[str, str]:
     """Returns the texts that stand beside a file in a layout, by file name; most layouts have none.
 
     Raises:

@@ -43,6 +43,11 @@ def describe(
             seen = read_preprocess(path.parent, spec.image_size, seen)
         names = class_names(config, spec.num_classes) or _numbered(spec)
         card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
+    elif card.base is not None:
+        raise WeightsError(
+            f"{path} is an adapter of {card.base.path}, not a whole model; merge it first: "
+            f"vit convert weights {path} model.safetensors --merge"
+        )
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")

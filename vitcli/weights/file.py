@@ -63,6 +63,8 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         "vit.layout": layout,
         **card.texts(),
     }
+    if card.base is not None:
+        metadata["vit.base"] = card.base.model_dump_json()
     with replacing(path, contiguous) as temporary:
         save_file(contiguous, temporary, metadata)
         _compare(temporary, contiguous)

@@ -45,14 +45,26 @@ class Preprocess(Record):
     interpolation: Interpolation = "bilinear"
 
 
+class Base(Record):
+    """The whole weights beneath an adapter file: where they were, and the digest of the tensors that it leaves out."""
+
+    path: str
+    sha256: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a weights file says about itself."""
+    """What a weights file says about itself.
+
+    With a `base` it is an adapter file: it holds low-rank adapters and whatever else training moved, and the card
+    is that of the whole model, which the base completes (`vitcli.weights.lora`).
+    """
 
     spec: ModelSpec
     classes: tuple[str, ...]
     preprocess: Preprocess
     source: str
+    base: Base | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, classes: tuple[str, ...]) -> Card:
@@ -156,6 +168,7 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
             classes=tuple(json.loads(metadata["vit.classes"])),
             preprocess=Preprocess.model_validate_json(metadata["vit.preprocess"]),
             source=metadata["vit.source"],
+            base=Base.model_validate_json(metadata["vit.base"]) if "vit.base" in metadata else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has damaged metadata: {error}") from error

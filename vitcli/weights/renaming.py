@@ -135,7 +135,7 @@ class Code:
         """
         if spec.lora.rank:
             raise WeightsError(
-                f"{layout} cannot hold low-rank adapters beside their layers: merge them first"
+                f"{layout} cannot hold low-rank adapters beside their layers: merge them (--merge)"
             )
         ours = _flat(spec.model_dump())
         said = {key: ours[key] for key in (*_SIZES, *self.free)}
