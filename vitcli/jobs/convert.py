@@ -23,7 +23,7 @@ from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
-from vitcli.weights.names import LAYOUTS, detect, file_shapes
+from vitcli.weights.names import LAYOUTS, code_for, detect
 
 # Two readings of the same numbers in float64 differ by nothing but the order of sums, if at all.
 TOLERANCE = 1e-9
@@ -81,8 +81,8 @@ def convert(
     header, read = open_tensors(source)
     found = given or detect(header)
     card = describe(header, found, overrides, reporter)
-    file_shapes(card.spec, into)  # refused before any value is read
-    beside = files(card) if into == "huggingface" else {}
+    code = code_for(card.spec, into)  # refused before any value is read
+    beside = files(card, code) if code and into == "huggingface" else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")

@@ -19,9 +19,9 @@ from vitcli.data.decode import Geometry, decode
 from vitcli.jobs.metrics import log_softmax
 from vitcli.jobs.runs import weights_of
 from vitcli.weights.file import Weights, read_weights
-from vitcli.weights.header import Card, check_tensors, read_header
+from vitcli.weights.header import Card, read_header
 from vitcli.weights.layouts import to_native
-from vitcli.weights.names import detect, file_shapes
+from vitcli.weights.names import check_file, detect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def open_weights(path: Path) -> tuple[WeightsFile, Card]:
             f"{path} does not say what model it holds (no vit metadata); convert it first: "
             f"vit convert weights {path} model.safetensors model.num_heads=N"
         )
-    check_tensors(header.shapes, file_shapes(card.spec, detect(header)), path)
+    check_file(header, card.spec, detect(header))
     return WeightsFile(path=path, card=card), card
 
 
