@@ -32,6 +32,7 @@ _KEYS = {
     "layerscale_value": "model.layer_scale",
     "num_register_tokens": "model.tokens.registers",
 }
+_BILINEAR, _BICUBIC = 2, 3  # Pillow's numbers
 # Types of models, and the type whose names their tensors have.
 _KINDS = {"vit_mae": "vit"} | {kind: kind for kind in ("vit", "deit", "dinov2", "dinov2_with_registers")}
 
@@ -111,6 +112,10 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
         short = sides if isinstance(sides, int) else sides.get("shortest_edge") or sides.get("height")
         cut = said.get("crop_size", size)
         cut = (cut if isinstance(cut, int) else cut.get("height")) if crops else size
+        if crops and isinstance(sides, dict) and "shortest_edge" not in sides:
+            reporter.note(f"{path} squashes images before it cuts out the middle; here they keep their shape")
+        if said.get("resample", _BILINEAR) != _BILINEAR:
+            reporter.note(f"{path} has resample {said['resample']}; here images are resized bilinearly")
         if cut != size:
             # Published DINOv2 models have positions for 518 pixels, and are told to see 224 of 256.
             reporter.note(
@@ -177,7 +182,7 @@ def _processor(card: Card, code: Code) -> dict[str, Any]:
         "image_mean": _channels(seen.mean, spec.in_channels),
         "image_std": _channels(seen.std, spec.in_channels),
         # Bilinear as here; bicubic as everything that DINOv2 published.
-        "resample": 3 if dinov2 else 2,
+        "resample": _BICUBIC if dinov2 else _BILINEAR,
     }
     if seen.fit == "squash":
         return processor | {"image_processor_type": "ViTImageProcessor", "size": sides}

@@ -251,7 +251,7 @@ def _facts(code: Code, said: Mapping[str, Any], shapes: Shapes) -> dict[str, Any
     facts = {f"model.{key}": value for key, value in code.facts.items() if key not in code.free}
     if "tokens.positions" in code.free and code.tensors["pos_embed"].names[0] not in shapes:
         facts["model.tokens.positions"] = "sincos2d"
-    if code.heads in shapes:
+    if code.heads is not None and code.heads in shapes:
         facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:
         facts["model.num_heads"] = said.get("model.num_heads", code.num_heads)

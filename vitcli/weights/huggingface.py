@@ -154,7 +154,7 @@ def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, tea
 
 
 def _dinov2_code(*, registers: bool, classifier: bool, gated: bool) -> Code:
-    """Returns DINOv2: patches and class token (and registers), a plain or a gated MLP, a classifier or the bare model."""
+    """Returns DINOv2, with registers or without, a gated MLP or a plain one, a classifier or the bare model."""
     kind = "dinov2_with_registers" if registers else "dinov2"
     name = "Dinov2WithRegisters" if registers else "Dinov2"
     prefix = f"{kind}." if classifier else ""
@@ -236,7 +236,7 @@ HUGGINGFACE: tuple[Code, ...] = (
         _dinov2_code(registers=registers, classifier=classifier, gated=gated)
         for registers in (True, False)
         for gated in (True, False)
-        for classifier in (True, False)
+        for classifier in (False, True)
     ),
     _vit_code("deit", ("",), pooler=True),
     _vit_code("deit", ("deit.", ""), teacher=True),
