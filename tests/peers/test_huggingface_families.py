@@ -247,6 +247,10 @@ def test_without_a_configuration_what_is_usual_is_assumed_and_said(
         ("dinov2", {"mlp_ratio": 2}, [], ("model.mlp_dim=72", "config.json")),
         ("registers", {"num_register_tokens": 2}, [], ("model.tokens.registers=3", "config.json")),
         ("dinov2", {}, ["model.layer_scale=0.5"], ("model.layer_scale=0.5", "config.json")),
+        ("dinov2", {"mlp_ratio": float("inf")}, [], ("mlp_ratio inf", "config.json")),
+        ("dinov2", {"model_type": ["vit"]}, [], ("type '['vit']'", "'vit_mae'")),
+        ("deit", {"hidden_act": {"a": 1}}, [], ("hidden_act '{'a': 1}'", "quick_gelu")),
+        ("deit", {"image_size": [20, 15]}, [], ("model.image_size=20", "config.json")),
         ("dinov2", {}, ["model.pool=cls"], ('model.pool="cls"', '"cls_mean"')),
     ],
 )
@@ -316,6 +320,36 @@ def test_what_no_family_holds_is_refused_by_the_nearest(
     assert result.code == 2
     assert f"huggingface cannot hold this model: {words}" in result.err
     assert not list(target.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"size": {"shortest_edge": 18}}, "20 pixels cannot be cut out of 18"),
+        ({"size": {"longest_edge": 18}}, "cannot be understood"),
+        ({"size": 26, "crop_size": 0}, "cannot be understood"),
+    ],
+)
+def test_how_images_are_seen_must_be_possible(tmp_path: Path, said: dict[str, Any], words: str) -> None:
+    CASES["deit"].built.save_pretrained(tmp_path)
+    processor = {"do_center_crop": True, "crop_size": {"height": 20, "width": 20}} | said
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    result = here("convert", "weights", tmp_path / "model.safetensors", tmp_path / "ours.safetensors")
+    assert result.code == 2
+    assert words in result.err, result.err
+
+
+def test_sides_may_be_pairs_and_squashing_before_the_cut_is_said(tmp_path: Path) -> None:
+    CASES["deit"].built.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"image_size": [20, 20], "patch_size": [5, 5]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    processor = {"size": {"height": 24, "width": 24}, "do_center_crop": True, "crop_size": 20}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    result = carried(tmp_path / "model.safetensors", tmp_path / "ours.safetensors")
+    assert "squashes images before it cuts out the middle; here they keep their shape" in result.err
+    seen = card(tmp_path / "ours.safetensors").preprocess
+    assert (seen.fit, seen.size) == ("crop", 24)
 
 
 def test_dinov2_sees_images_as_we_do(tmp_path: Path) -> None:

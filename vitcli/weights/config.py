@@ -45,7 +45,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = _read(folder / CONFIG)
     kind = config.get("model_type", "vit")
-    if kind not in _KINDS:
+    if str(kind) not in _KINDS:
         known = ", ".join(f"'{name}'" for name in sorted(_KINDS))
         raise WeightsError(f"{folder / CONFIG} is of a model of type '{kind}'; vit reads {known}")
     return config
@@ -64,17 +64,19 @@ def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
         )
     values = {ours: _side(config[theirs]) for theirs, ours in _KEYS.items() if theirs in config}
     if "hidden_act" in config and not config.get("use_swiglu_ffn"):
-        if config["hidden_act"] not in ACTIVATIONS:
+        if str(config["hidden_act"]) not in ACTIVATIONS:
             raise WeightsError(
                 f"{source} has hidden_act '{config['hidden_act']}'; vit has {', '.join(ACTIVATIONS)}"
             )
         values["model.mlp.activation"] = ACTIVATIONS[config["hidden_act"]]
     if "pre_logits.weight" in code.tensors and config.get("pooler_act", "tanh") != "tanh":
         raise WeightsError(f"{source} has pooler_act '{config['pooler_act']}'; vit's pooler has 'tanh'")
-    if isinstance(ratio := config.get("mlp_ratio"), int | float) and isinstance(
-        width := config.get("hidden_size"), int
-    ):
-        values["model.mlp_dim"] = mlp_width(width, ratio, gated=bool(config.get("use_swiglu_ffn")))
+    ratio, width = config.get("mlp_ratio"), config.get("hidden_size")
+    if isinstance(ratio, int | float) and isinstance(width, int):
+        try:
+            values["model.mlp_dim"] = mlp_width(width, ratio, gated=bool(config.get("use_swiglu_ffn")))
+        except (OverflowError, ValueError) as error:
+            raise WeightsError(f"{source} has mlp_ratio {ratio}, not a number of widths") from error
     return values
 
 
@@ -111,7 +113,9 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
         sides = said.get("size", size)
         short = sides if isinstance(sides, int) else sides.get("shortest_edge") or sides.get("height")
         cut = said.get("crop_size", size)
-        cut = (cut if isinstance(cut, int) else cut.get("height")) if crops else size
+        cut = (cut if isinstance(cut, int) else cut.get("height", size)) if crops else size
+        if crops and short < cut:
+            raise ValueError(f"{cut} pixels cannot be cut out of {short}")
         if crops and isinstance(sides, dict) and "shortest_edge" not in sides:
             reporter.note(f"{path} squashes images before it cuts out the middle; here they keep their shape")
         if said.get("resample", _BILINEAR) != _BILINEAR:
@@ -127,7 +131,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
             mean=tuple(said.get("image_mean", otherwise.mean)),
             std=tuple(said.get("image_std", otherwise.std)),
         )
-    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise WeightsError(f"{path} cannot be understood: {error}") from error
 
 
