@@ -301,6 +301,9 @@ def test_tensors_that_nobody_knows_are_named(tmp_path: Path, case: str) -> None:
             "model.pool is cls, in that code it is cls_mean",
         ),
         ({"tokens": {"registers": 2}}, "model.tokens.registers is 2, in that code it is 0"),
+        ({"pool": "cls_mean", "mlp_dim": 32}, "model.pool is cls_mean, in that code it is cls"),
+        ({"head": {"pre_logits": 11}}, "model.head.pre_logits is 11, in that code it is None"),
+        ({"lora": {"rank": 2}}, "it has low-rank adapters beside its layers: merge them first"),
         ({"head": {"bias": False}}, "model.head.bias is False, in that code it is True"),
     ],
 )

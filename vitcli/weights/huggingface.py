@@ -22,9 +22,7 @@ ACTIVATIONS = {
 }
 _FREE = ("norm.eps", "mlp.activation", "attention.qkv_bias")
 _MASKED = (r"(\w+\.)?embeddings\.mask_token", r"decoder\..+")
-_ASSUMED = (
-    "without config.json: model.norm.eps={eps}, model.mlp.activation={act} and the usual heads are assumed"
-)
+_ASSUMED = "assumed where config.json does not say: the usual model.num_heads, model.norm.eps={eps}"
 _POOLER = "a pooler is model.head.pre_logits; no classifier: features come out"
 
 
@@ -148,7 +146,7 @@ def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, tea
             f"{name}{task}: pool cls" + (", the distillation token is a register" if distilled else ""),
             *((_POOLER,) if pooler else ()),
             *(("two classifiers are model.head.distilled",) if teacher else ()),
-            _ASSUMED.format(eps="1e-12", act="gelu"),
+            _ASSUMED.format(eps="1e-12") + ", model.mlp.activation=gelu",
         ),
     )
 
@@ -225,8 +223,8 @@ def _dinov2_code(*, registers: bool, classifier: bool, gated: bool) -> Code:
         notes=(
             f"{name}{'ForImageClassification: pool cls_mean' if classifier else 'Model: pool cls, no classifier'}"
             f"{', gated MLP' if gated else ''}",
-            "layer scales stand in the file; model.layer_scale is config.json's, or 1",
-            _ASSUMED.format(eps="1e-06", act="swiglu" if gated else "gelu"),
+            "model.layer_scale, the first value of the scales, is config.json's, or 1",
+            _ASSUMED.format(eps="1e-6") + ("" if gated else ", model.mlp.activation=gelu"),
         ),
     )
 
