@@ -75,6 +75,37 @@ def test_a_state_dict_comes_in_and_goes_out(tmp_path: Path) -> None:
     assert list(again) and set(again) == set(peer.state_dict())
 
 
+def test_older_names_of_the_mlp_are_read(tmp_path: Path) -> None:
+    peer = VisionTransformer(
+        image_size=20, patch_size=5, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=50, num_classes=7
+    )
+    torch.manual_seed(1)
+    for value in peer.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    state = peer.state_dict()
+    renamed = {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."}
+    old = dict(state)
+    for new, name in renamed.items():
+        old = {key.replace(new, name): value for key, value in old.items()}
+    # As the library itself reads a module of version 1.
+    again = VisionTransformer(
+        image_size=20, patch_size=5, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=50, num_classes=7
+    )
+    again.load_state_dict(old, strict=True)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in state.items())
+    assert set(old) != set(state)
+    torch.save(old, tmp_path / "old.pth")
+    for source, target, options in (
+        ("old.pth", "ours.safetensors", ["model.num_heads=3"]),
+        ("ours.safetensors", "new.pth", ["--to", "torchvision"]),
+    ):
+        said = here("convert", "weights", tmp_path / source, tmp_path / target, *options)
+        assert said.code == 0, said.err
+    new = torch.load(tmp_path / "new.pth", weights_only=True)
+    assert set(new) == set(state)
+    assert all(torch.equal(new[name], value) for name, value in state.items())
+
+
 def test_what_torchvision_has_not_is_refused(tmp_path: Path) -> None:
     weights = weights_file(tmp_path / "ours.safetensors")
     said = here("convert", "weights", weights, tmp_path / "theirs.safetensors", "--to", "torchvision")

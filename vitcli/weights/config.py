@@ -1,6 +1,7 @@
 """What stands beside a file of Hugging Face's: `config.json` and `preprocessor_config.json`, read and written.
 
-Matched: transformers 5.23 (`ViTConfig`, `ViTImageProcessor`, and `CLIPImageProcessor` where the middle is cut out).
+Matched: transformers 5.23 (`ViTConfig`, `DeiTConfig`, `Dinov2Config`, `Dinov2WithRegistersConfig`, `ViTMAEConfig`;
+`ViTImageProcessor`, and `CLIPImageProcessor` or `BitImageProcessor` where the middle is cut out).
 """
 
 from __future__ import annotations
@@ -12,19 +13,16 @@ from typing import Any
 
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation
+from vitcli.core.reporter import Reporter
 from vitcli.weights.header import Card, Preprocess
+from vitcli.weights.huggingface import ACTIVATIONS, mlp_ratio, mlp_width
+from vitcli.weights.names import code_for
+from vitcli.weights.renaming import Code
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 # Pillow's numbers of filters.
-_RESAMPLE: dict[object, Interpolation] = {2: "bilinear", 3: "bicubic"}
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-}
-# Keys of `ViTConfig`, and of the spec.
+_FILTERS: dict[object, Interpolation] = {2: "bilinear", 3: "bicubic"}
+# Keys of configurations, and of the spec.
 _KEYS = {
     "image_size": "model.image_size",
     "patch_size": "model.patch_size",
@@ -35,7 +33,11 @@ _KEYS = {
     "intermediate_size": "model.mlp_dim",
     "layer_norm_eps": "model.norm.eps",
     "qkv_bias": "model.attention.qkv_bias",
+    "layerscale_value": "model.layer_scale",
+    "num_register_tokens": "model.tokens.registers",
 }
+# Types of models, and the type whose names their tensors have.
+_KINDS = {"vit_mae": "vit"} | {kind: kind for kind in ("vit", "deit", "dinov2", "dinov2_with_registers")}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -46,25 +48,44 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     config = _read(folder / CONFIG)
     kind = config.get("model_type", "vit")
-    if kind not in ("vit", "deit"):
-        raise WeightsError(f"{folder / CONFIG} is of a model of type '{kind}'; vit reads 'vit' and 'deit'")
+    if str(kind) not in _KINDS:
+        known = ", ".join(f"'{name}'" for name in sorted(_KINDS))
+        raise WeightsError(f"{folder / CONFIG} is of a model of type '{kind}'; vit reads {known}")
     return config
 
 
-def told(config: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Returns what a configuration says of the model, as dotted recipe keys.
+def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
+    """Returns what a configuration says of a model with the names of `code`, as dotted recipe keys.
 
     Raises:
-        WeightsError: it has an activation that vit has not.
+        WeightsError: it is another model's, or has an activation that vit has not.
     """
-    values = {ours: config[theirs] for theirs, ours in _KEYS.items() if theirs in config}
-    if "hidden_act" in config:
-        if config["hidden_act"] not in _ACTIVATIONS:
+    kind, names = config.get("model_type"), code.config.get("model_type")
+    if kind is not None and _KINDS[kind] != names:
+        raise WeightsError(
+            f"{source} is of a model of type '{kind}', but the tensors have the names of '{names}'"
+        )
+    values = {ours: _side(config[theirs]) for theirs, ours in _KEYS.items() if theirs in config}
+    if "hidden_act" in config and not config.get("use_swiglu_ffn"):
+        if str(config["hidden_act"]) not in ACTIVATIONS:
             raise WeightsError(
-                f"{source} has hidden_act '{config['hidden_act']}'; vit has {', '.join(_ACTIVATIONS)}"
+                f"{source} has hidden_act '{config['hidden_act']}'; vit has {', '.join(ACTIVATIONS)}"
             )
-        values["model.mlp.activation"] = _ACTIVATIONS[config["hidden_act"]]
+        values["model.mlp.activation"] = ACTIVATIONS[config["hidden_act"]]
+    if "pre_logits.weight" in code.tensors and config.get("pooler_act", "tanh") != "tanh":
+        raise WeightsError(f"{source} has pooler_act '{config['pooler_act']}'; vit's pooler has 'tanh'")
+    ratio, width = config.get("mlp_ratio"), config.get("hidden_size")
+    if isinstance(ratio, int | float) and isinstance(width, int):
+        try:
+            values["model.mlp_dim"] = mlp_width(width, ratio, gated=bool(config.get("use_swiglu_ffn")))
+        except (OverflowError, ValueError) as error:
+            raise WeightsError(f"{source} has mlp_ratio {ratio}, not a number of widths") from error
     return values
+
+
+def _side(value: Any) -> Any:
+    """Returns the side of a square that may be written as two equal ones."""
+    return value[0] if isinstance(value, list) and len(set(map(str, value))) == 1 else value
 
 
 def class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
@@ -75,28 +96,47 @@ def class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None
     return tuple(str(labels[str(i)]) for i in range(count))
 
 
-def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preprocess:
+def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Reporter) -> Preprocess:
     """Returns how images are seen by what is said in a folder, for a model of `size` pixels.
+
+    `reporter` is told where vit sees them otherwise.
 
     Raises:
         WeightsError: it cannot be read.
     """
-    said = _read(folder / PROCESSOR)
+    said, path = _read(folder / PROCESSOR), folder / PROCESSOR
     if not said:
+        reporter.note(
+            f"no {path}: images are taken to be fitted by {otherwise.fit}, "
+            f"with mean {_texts(otherwise.mean)} and std {_texts(otherwise.std)}"
+        )
         return otherwise
     try:
         crops = bool(said.get("do_center_crop"))
         sides = said.get("size", size)
-        side = sides if isinstance(sides, int) else sides.get("shortest_edge") or sides.get("height")
+        short = sides if isinstance(sides, int) else sides.get("shortest_edge") or sides.get("height")
+        cut = said.get("crop_size", size)
+        cut = (cut if isinstance(cut, int) else cut.get("height", size)) if crops else size
+        if crops and short < cut:
+            raise ValueError(f"{cut} pixels cannot be cut out of {short}")
+        if crops and isinstance(sides, dict) and "shortest_edge" not in sides:
+            reporter.note(f"{path} squashes images before it cuts out the middle; here they keep their shape")
+        if said.get("resample", 2) not in _FILTERS:
+            reporter.note(f"{path} has resample {said['resample']}; here images are resized bilinearly")
+        if cut != size:
+            # Published DINOv2 models have positions for 518 pixels, and are told to see 224 of 256.
+            reporter.note(
+                f"{path} cuts out {cut} pixels, the model has {size}: the short side is scaled alike"
+            )
         return Preprocess(
             fit="crop" if crops else "squash",
-            size=side if crops else size,
+            size=round(short * size / cut) if crops else size,
             mean=tuple(said.get("image_mean", otherwise.mean)),
             std=tuple(said.get("image_std", otherwise.std)),
-            interpolation=_RESAMPLE.get(said.get("resample"), otherwise.interpolation),
+            interpolation=_FILTERS.get(said.get("resample"), otherwise.interpolation),
         )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{folder / PROCESSOR} cannot be understood: {error}") from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise WeightsError(f"{path} cannot be understood: {error}") from error
 
 
 def configuration(card: Card, layout: str) -> dict[str, str]:
@@ -105,58 +145,81 @@ def configuration(card: Card, layout: str) -> dict[str, str]:
     Raises:
         WeightsError: the layout's library has no such model.
     """
-    return files(card) if layout == "huggingface" else {}
+    if layout != "huggingface":
+        return {}
+    code = code_for(card.spec, "huggingface")
+    return {} if code is None else files(card, code)
 
 
-def files(card: Card) -> dict[str, str]:
-    """Returns the texts of both files for a model.
-
-    Raises:
-        WeightsError: Hugging Face's ViT has no such activation.
-    """
-    spec, seen = card.spec, card.preprocess
-    names = [theirs for theirs, ours in _ACTIVATIONS.items() if ours == spec.mlp.activation]
-    if not names:
-        raise WeightsError(
-            f"huggingface cannot hold this model: model.mlp.activation is {spec.mlp.activation}, "
-            f"in that code it is one of {', '.join(_ACTIVATIONS.values())}"
-        )
+def files(card: Card, code: Code) -> dict[str, str]:
+    """Returns the texts of both files for a model that is written as `code`."""
+    spec, gated = card.spec, card.spec.mlp.activation == "swiglu"
     config = {
-        "architectures": ["ViTForImageClassification"],
-        "model_type": "vit",
+        **code.config,
         "image_size": spec.image_size,
         "patch_size": spec.patch_size,
         "num_channels": spec.in_channels,
         "hidden_size": spec.embed_dim,
         "num_hidden_layers": spec.depth,
         "num_attention_heads": spec.num_heads,
-        "intermediate_size": spec.mlp_dim,
-        "hidden_act": names[-1] if spec.mlp.activation == "gelu_tanh" else names[0],
+        "hidden_act": "gelu" if gated else _activation(spec.mlp.activation),
         "layer_norm_eps": spec.norm.eps,
         "qkv_bias": spec.attention.qkv_bias,
         "id2label": {str(i): name for i, name in enumerate(card.classes)},
         "label2id": {name: i for i, name in enumerate(card.classes)},
     }
+    if spec.layer_scale is None:
+        config |= {"intermediate_size": spec.mlp_dim}
+    else:
+        config |= {
+            "mlp_ratio": mlp_ratio(spec),
+            "use_swiglu_ffn": gated,
+            "layerscale_value": spec.layer_scale,
+        }
+    if "reg_token" in code.tensors and spec.layer_scale is not None:
+        config |= {"num_register_tokens": spec.tokens.registers}
+    if spec.head.pre_logits is not None:
+        config |= {"pooler_output_size": spec.head.pre_logits, "pooler_act": "tanh"}
+    return {
+        CONFIG: json.dumps(config, indent=2) + "\n",
+        PROCESSOR: json.dumps(_processor(card, code), indent=2) + "\n",
+    }
+
+
+def _activation(ours: str) -> str:
+    return next(theirs for theirs, name in reversed(ACTIVATIONS.items()) if name == ours)
+
+
+def _processor(card: Card, code: Code) -> dict[str, Any]:
+    spec, seen = card.spec, card.preprocess
     sides = {"height": spec.image_size, "width": spec.image_size}
+    dinov2 = str(code.config["model_type"]).startswith("dinov2")
     processor = {
         "do_resize": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(seen.mean) * (spec.in_channels // len(seen.mean)),
-        "image_std": list(seen.std) * (spec.in_channels // len(seen.std)),
-        "resample": next(number for number, name in _RESAMPLE.items() if name == seen.interpolation),
+        "image_mean": _channels(seen.mean, spec.in_channels),
+        "image_std": _channels(seen.std, spec.in_channels),
+        "resample": next(number for number, name in _FILTERS.items() if name == seen.interpolation),
     }
-    if seen.fit == "crop":
-        processor |= {
-            "image_processor_type": "CLIPImageProcessor",
-            "size": {"shortest_edge": seen.size},
-            "do_center_crop": True,
-            "crop_size": sides,
-        }
-    else:
-        processor |= {"image_processor_type": "ViTImageProcessor", "size": sides}
-    return {CONFIG: json.dumps(config, indent=2) + "\n", PROCESSOR: json.dumps(processor, indent=2) + "\n"}
+    if seen.fit == "squash":
+        return processor | {"image_processor_type": "ViTImageProcessor", "size": sides}
+    return processor | {
+        "image_processor_type": "BitImageProcessor" if dinov2 else "CLIPImageProcessor",
+        "size": {"shortest_edge": seen.size},
+        "do_center_crop": True,
+        "crop_size": sides,
+    }
+
+
+def _channels(values: tuple[float, ...], count: int) -> list[float]:
+    """Returns one value for each channel."""
+    return [values[channel % len(values)] for channel in range(count)]
+
+
+def _texts(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitcli.core.draft import Draft, expand, override, validated
+from vitcli.core.draft import Draft, expand, format_value, override, validated
 from vitcli.core.errors import RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
-from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
-from vitcli.weights.names import CODES, file_shapes, native_shapes
+from vitcli.weights.header import Card, Header, Layout, Preprocess
+from vitcli.weights.names import check_file, code_of, native_shapes
+from vitcli.weights.renaming import Code
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -30,7 +31,7 @@ def describe(
         RecipeError: an override is unknown or contradicts the file.
         WeightsError: the tensors are not those of a model that vit knows.
     """
-    path, card = header.path, header.card
+    path, card, reporter = header.path, header.card, reporter or Silent()
     texts = () if isinstance(overrides, Draft) else overrides
     wrong = [text for text in texts if not text.startswith("model.")]
     if wrong:
@@ -38,9 +39,9 @@ def describe(
     if card is None:
         config = read_config(path.parent) if layout == "huggingface" else {}
         spec = derive_spec(header.shapes, overrides, str(path), layout, config, reporter)
-        seen = _seen(spec, layout)
+        seen = _seen(spec, code_of(header.shapes, layout))
         if layout == "huggingface":
-            seen = read_preprocess(path.parent, spec.image_size, seen)
+            seen = read_preprocess(path.parent, spec.image_size, seen, reporter)
         names = class_names(config, spec.num_classes) or _numbered(spec)
         card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
     elif card.base is not None:
@@ -51,7 +52,9 @@ def describe(
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
-    check_tensors(header.shapes, file_shapes(card.spec, layout), path)
+    if dropped := check_file(header, card.spec, layout):
+        more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
+        reporter.note(f"{path}: {', '.join(dropped[:3])}{more} left out: logits do not depend on them")
     return card
 
 
@@ -71,25 +74,31 @@ def derive_spec(
         source: what to call the file.
         layout: of the file.
         config: Hugging Face's, beside the file.
-        reporter: is told where a number of heads is assumed: a variant's, or that of heads of 64 features.
+        reporter: is told what is assumed where nothing says it: what the code behind a layout has by default, and
+            the number of heads: a variant's, or that of heads of 64 features.
 
     Raises:
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
         WeightsError: the names are not those of a Vision Transformer.
     """
-    said = _said(assignments)
+    said, reporter = _said(assignments), reporter or Silent()
+    code = code_of(shapes, layout)
+    described = told(config or {}, f"the {CONFIG} beside {source}", code) if code else {}
+    facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
-        found = derived_values(native_shapes(shapes, layout), said, source, layout)
+        found = derived_values(
+            native_shapes(shapes, layout), Draft(values={**facts, **described, **said.values}), source, layout
+        )
     except (IndexError, ValueError) as error:
         raise WeightsError(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
-    described = told(config or {}, f"the {CONFIG} beside {source}")
-    facts = {key: value for key, value in _facts(layout, said, shapes).items() if key not in described}
     draft = said.derived(found | facts, f"the tensors of {source}")
     draft = draft.derived(described, f"the {CONFIG} beside {source}")
+    if code:
+        draft = _assumed(draft, code, source, reporter)
     if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
-        (reporter or Silent()).note(
+        reporter.note(
             f"{source} does not say how many heads it has: {heads} are assumed, as is usual for its width; "
             f"if it has others, say model.num_heads=N"
         )
@@ -116,7 +125,7 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
         qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
-        names = f"{layout}'s" if layout in CODES else "timm's"
+        names = "timm's" if layout in ("native", "torch", "jax") else f"{layout}'s"
         raise WeightsError(
             f"{source} is not a Vision Transformer with {names} names: {error} is missing; "
             f"it holds {', '.join(list(shapes)[:4]) or 'nothing known'}, ..."
@@ -246,24 +255,29 @@ def _numbered(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(str(i) for i in range(spec.num_classes))
 
 
-def _facts(layout: Layout, said: Draft, shapes: Shapes) -> dict[str, Any]:
-    """Returns what the code behind a layout fixes."""
-    code = CODES.get(layout)
-    if code is None:
-        return {}
-    facts = {f"model.{key}": value for key, value in code.facts.items()}
-    # What its code leaves open is as it was said.
-    facts |= {key: said.values[key] for key in (f"model.{free}" for free in code.free) if key in said.values}
+def _facts(code: Code, said: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """Returns what a code fixes."""
+    facts = {f"model.{key}": value for key, value in code.facts.items() if key not in code.free}
     if "tokens.positions" in code.free and code.tensors["pos_embed"].names[0] not in shapes:
         facts["model.tokens.positions"] = "sincos2d"
-    if code.heads is not None:
+    if code.heads is not None and code.heads in shapes:
         facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:
         facts["model.num_heads"] = said.get("model.num_heads", code.num_heads)
     return facts
 
 
-def _seen(spec: ModelSpec, layout: Layout) -> Preprocess:
-    """Returns how the code behind a layout saw images; a recipe's defaults where that is not known."""
-    data = CODES.get(layout) or DataSpec()
+def _assumed(draft: Draft, code: Code, source: str, reporter: Reporter) -> Draft:
+    """Returns the draft completed by what a code has where nothing says otherwise, which is told."""
+    free = {f"model.{key}": value for key, value in code.facts.items() if key in code.free}
+    assumed = {key: value for key, value in free.items() if key not in draft.values}
+    if assumed:
+        values = ", ".join(f"{key}={format_value(value)}" for key, value in assumed.items())
+        reporter.note(f"{source}: {values} assumed, as is usual for its names; if it has others, say so")
+    return draft.derived(assumed, "what is usual")
+
+
+def _seen(spec: ModelSpec, code: Code | None) -> Preprocess:
+    """Returns how a code saw images; a recipe's defaults where that is not known."""
+    data = code or DataSpec()
     return Preprocess(fit=data.fit, size=spec.image_size, mean=data.mean, std=data.std)

@@ -12,7 +12,7 @@ from vitcli.core.parameters import parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
-from vitcli.weights.names import places
+from vitcli.weights.names import code_for, places
 from vitcli.weights.place import inverse, permuted
 
 
@@ -22,19 +22,22 @@ def from_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: La
     Raises:
         WeightsError: the layout cannot hold such a model.
     """
-    return {
+    moved = {
         place.name: np.ascontiguousarray(
             weights[name][slice(*place.rows or (None,))].transpose(place.axes)
         ).reshape(place.shape)
         for name, parts in places(spec, layout).items()
         for place in parts
     }
+    code = code_for(spec, layout)
+    width = weights["patch_embed.proj.weight"]
+    return moved | {name: np.zeros((1, len(width)), width.dtype) for name in (code.blank if code else ())}
 
 
 def to_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: Layout) -> Weights:
     """Returns the native weights of a file in a layout."""
     table, native = parameter_table(spec), {}
-    for name, parts in places(spec, layout).items():
+    for name, parts in places(spec, layout, weights).items():
         pieces = []
         for place in parts:
             there = permuted(place.native_shape(table[name].shape), place.axes)

@@ -3,24 +3,32 @@
 native     timm's names where timm has the tensor (`vitcli.core.parameters`), PyTorch's orders
 torch      the same tensors; another program may have written them, without our metadata
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
-torchvision, huggingface, google, big_vision   as those libraries have them (`vitcli.weights.peers`)
+torchvision, google, big_vision   as those libraries have them (`vitcli.weights.peers`)
+huggingface   several families, of which names (or, on writing, the spec) tell one (`vitcli.weights.huggingface`)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import get_args
 
+from vitcli.core.errors import WeightsError
 from vitcli.core.parameters import Parameter, parameter_table
 from vitcli.core.spec import ModelSpec
-from vitcli.weights.header import Header, Layout
+from vitcli.weights.header import Header, Layout, check_tensors
+from vitcli.weights.huggingface import HUGGINGFACE
 from vitcli.weights.origins import ORIGINS
 from vitcli.weights.peers import PEERS
 from vitcli.weights.place import Place, Shape, inverse, permuted
+from vitcli.weights.renaming import Code
 
-CODES = {**PEERS, **ORIGINS}
+# The families of a layout: a name that only one of them has comes first, the plainest last.
+CODES: Mapping[str, tuple[Code, ...]] = {
+    **{layout: (code,) for layout, code in (*PEERS.items(), *ORIGINS.items())},
+    "huggingface": HUGGINGFACE,
+}
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Axes of a kernel in the order that JAX code has them, of (out, in), (heads, out, in), (out, in, height, width).
 _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
@@ -29,36 +37,77 @@ _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
 def detect(header: Header) -> Layout:
     """Returns the layout of a file by its content: by names that only one layout has, then by our metadata."""
     for layout in LAYOUTS:
-        if layout in CODES and CODES[layout].marker in header.shapes:
+        if any(code.recognises(header.shapes) for code in CODES.get(layout, ())):
             return layout
     if any("/" in name for name in header.shapes):
         return "jax"
     return "native" if "vit.schema" in header.metadata else "torch"
 
 
-def places(spec: ModelSpec, layout: Layout) -> dict[str, tuple[Place, ...]]:
+def code_of(names: Collection[str], layout: Layout) -> Code | None:
+    """Returns the family of a layout that a file with such names is of; None of a layout that holds any model."""
+    families = CODES.get(layout)
+    return None if families is None else next((f for f in families if f.recognises(names)), families[-1])
+
+
+def code_for(spec: ModelSpec, layout: Layout) -> Code | None:
+    """Returns the family of a layout that a model is written as; None of a layout that holds any model.
+
+    Raises:
+        WeightsError: none of them is that model; what keeps it from the nearest is named.
+    """
+    if layout not in CODES:
+        return None
+    # The plainest first: of two that are as near, it is the one that is meant.
+    found = [(code.differences(spec), code) for code in reversed(CODES[layout])]
+    differences, code = min(found, key=lambda pair: len(pair[0]))
+    if differences:
+        raise WeightsError(f"{layout} cannot hold this model: {differences[0]}")
+    return code
+
+
+def places(
+    spec: ModelSpec, layout: Layout, names: Collection[str] | None = None
+) -> dict[str, tuple[Place, ...]]:
     """Returns, for each native tensor of a model, where its parts stand in a layout.
+
+    `names` are those of a file that is there already; none: as it is written.
 
     Raises:
         WeightsError: the layout cannot hold such a model.
     """
-    if layout in CODES:
-        CODES[layout].check(spec, layout)
-        rule = partial(CODES[layout].places, heads=spec.num_heads)
+    code = code_for(spec, layout) if names is None else code_of(names, layout)
+    if code is not None:
+        if differences := code.differences(spec):
+            raise WeightsError(f"{layout} cannot hold this model: {differences[0]}")
+        rule = partial(code.places, heads=spec.num_heads, there=names or ())
     else:
         rule = partial(_jax if layout == "jax" else _same)
     return {name: rule(parameter) for name, parameter in parameter_table(spec).items()}
 
 
-def file_shapes(spec: ModelSpec, layout: Layout) -> dict[str, Shape]:
-    """Returns the names and shapes of a model's file in a layout."""
-    return {place.name: place.shape for parts in places(spec, layout).values() for place in parts}
+def file_shapes(spec: ModelSpec, layout: Layout, names: Collection[str] | None = None) -> dict[str, Shape]:
+    """Returns the names and shapes of a model's file in a layout; `names` and errors as for `places`."""
+    return {place.name: place.shape for parts in places(spec, layout, names).values() for place in parts}
+
+
+def check_file(header: Header, spec: ModelSpec, layout: Layout) -> list[str]:
+    """Checks that a file holds exactly the tensors of a model, and returns the names of those that it drops.
+
+    Raises:
+        WeightsError: some are missing, unknown, or of another shape.
+    """
+    code, expected = code_of(header.shapes, layout), file_shapes(spec, layout, header.shapes)
+    dropped = [name for name in header.shapes if code and name not in expected and code.drops(name)]
+    kept = {name: shape for name, shape in header.shapes.items() if name not in dropped}
+    check_tensors(kept, expected, header.path)
+    return dropped
 
 
 def native_shapes(shapes: Mapping[str, Shape], layout: Layout) -> dict[str, Shape]:
     """Returns the native names and shapes of a file in a layout, without knowing its spec."""
-    if layout in CODES:
-        return CODES[layout].native_shapes(shapes)
+    if code := code_of(shapes, layout):
+        return code.native_shapes(shapes)
     return dict(_native(name, shape) if layout == "jax" else (name, shape) for name, shape in shapes.items())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
-from vitcli.core.errors import WeightsError
 from vitcli.core.parameters import Parameter
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.place import Place, Shape, inverse, permuted
@@ -23,7 +23,7 @@ _SIZES = {
     "num_heads",
     "mlp_dim",
 }
-
+_SLOTS = "tokens.position_slots"
 
 Fold = Literal["none", "first", "patch", "heads in", "heads out"]
 
@@ -35,16 +35,31 @@ class Tensor:
     `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there;
     with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and `"heads out"` the first or the last
     axis there is two: head, and feature of the head.
+
+    `others` are the names that the parts (which may be more or fewer) have in other files, which are read as well.
     """
 
     names: tuple[str, ...]
     axes: Shape | None = None
     fold: Fold = "none"
+    others: tuple[tuple[str, ...], ...] = ()
 
-    def parts(self, block: str, rows: int) -> list[str]:
-        """Returns the names of the parts of a tensor with so many rows."""
-        heads = rows // len(self.names) if "{h}" in self.names[0] else 1
-        return [name.format(i=block, h=h) for name in self.names for h in range(heads)]
+    def parts(self, block: str, rows: int, there: Collection[str] = ()) -> list[str]:
+        """Returns the names of the parts of a tensor with so many rows, in a file that holds the names `there`."""
+        found = (names for names in self.others if names[0].format(i=block, h=0) in there)
+        names = self.names if self.names[0].format(i=block, h=0) in there else next(found, self.names)
+        heads = rows // len(names) if "{h}" in names[0] else 1
+        return [name.format(i=block, h=h) for name in names for h in range(heads)]
+
+    def block(self, name: str) -> str | None:
+        """Returns the block of a part (an empty text where there is none), or None of another tensor's name."""
+        found = self._pattern.fullmatch(name)
+        return "".join(filter(None, found.groups())) if found else None
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        names = [re.escape(name) for group in (self.names, *self.others) for name in group]
+        return re.compile("|".join(names).replace(r"\{i\}", r"(\d+)").replace(r"\{h\}", r"\d+"))
 
     def elsewhere(self, native: Shape, heads: int) -> tuple[Shape, Shape]:
         """Returns the shape that a part has there in a model of so many heads, and the axes that bring it there."""
@@ -86,7 +101,13 @@ class Code:
         tensors: every kind that it may have.
         facts: keys of the spec, without `model.`, that its code fixes, or has where nothing says otherwise.
         marker: the name of a tensor that no other layout has.
+        beside: names of tensors that tell it from other families of its layout.
         free: keys of the spec that it may set, beside the sizes.
+        rules: what it makes of other keys of a spec.
+        dropped: patterns of the names of tensors that its files may hold and that logits do not depend on.
+        blank: tensors that its files must hold and that logits do not depend on: zeros (1, D).
+        config: what its configuration says of it.
+        notes: for its page of help: what is derived, and what is assumed.
         num_heads: where its code cannot be told otherwise.
         heads: a tensor whose first axis is as long as there are heads.
         map_pool: whether it may pool by attention where there is no class token.
@@ -102,12 +123,30 @@ class Code:
     num_heads: int | None = None
     heads: str | None = None
     map_pool: bool = False
+    beside: tuple[str, ...] = ()
+    rules: Callable[[ModelSpec], Mapping[str, Any]] | None = None
+    dropped: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def places(self, parameter: Parameter, heads: int) -> tuple[Place, ...]:
-        """Returns where a native tensor of a model with so many heads stands."""
+    def recognises(self, names: Collection[str]) -> bool:
+        """Returns whether a file with such names is of this code."""
+        tensors = {tensor.names[0]: tensor for tensor in self.tensors.values()}
+        return all(
+            tensors[name].parts("0", 1, names)[0] in names if name in tensors else name in names
+            for name in (self.marker, *self.beside)
+        )
+
+    def drops(self, name: str) -> bool:
+        """Returns whether a tensor of its files is one that logits do not depend on."""
+        return any(re.fullmatch(pattern, name) for pattern in self.dropped)
+
+    def places(self, parameter: Parameter, heads: int, there: Collection[str] = ()) -> tuple[Place, ...]:
+        """Returns where a native tensor of a model with so many heads stands, in a file with the names `there`."""
         template, block = _template(parameter.name)
         tensor, rows = self.tensors[template], parameter.shape[0]
-        names = tensor.parts(block, rows)
+        names = tensor.parts(block, rows, there)
         size = rows // len(names)
         shape, axes = tensor.elsewhere((size, *parameter.shape[1:]), heads)
         return tuple(
@@ -120,50 +159,39 @@ class Code:
         found: dict[str, Shape] = {}
         for template, tensor in self.tensors.items():
             for name, shape in shapes.items():
-                for block in _blocks(tensor, name):
+                if (block := tensor.block(name)) is not None:
                     key = template.format(i=block)
                     part = tensor.native(shape)
                     rows = found[key][0] if key in found else 0
                     found[key] = (rows + part[0], *part[1:])
         return found
 
-    def check(self, spec: ModelSpec, layout: str) -> None:
-        """Checks that this code can be that model.
-
-        Raises:
-            WeightsError: it is another function; the first difference is named.
-        """
+    def differences(self, spec: ModelSpec) -> list[str]:
+        """Returns why this code cannot be that model; the first difference first."""
         if spec.lora.rank:
-            raise WeightsError(
-                f"{layout} cannot hold low-rank adapters beside their layers: merge them (--merge)"
-            )
+            return ["it has low-rank adapters beside its layers: merge them (--merge)"]
         ours = _flat(spec.model_dump())
-        said = {key: ours[key] for key in (*_SIZES, *self.free)}
+        sizes = {key: ours[key] for key in _SIZES}
+        theirs = _flat(ModelSpec.model_validate(sizes | {"drop": spec.drop}).model_dump())
+        theirs |= dict(self.facts) | {key: ours[key] for key in self.free}
         if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
             mean = spec.pool if spec.pool == "map" and self.map_pool else "mean"
-            said["pool"] = "cls" if spec.tokens.class_token else mean
-        if not spec.prefix_tokens:  # nothing that positions could leave out
-            said["tokens.position_slots"] = spec.tokens.position_slots
-        allowed = ModelSpec.model_validate(_nested({**self.facts, **said}) | {"drop": spec.drop})
-        for key, value in ours.items():
-            theirs = _flat(allowed.model_dump())[key]
-            if value != theirs:
-                raise WeightsError(
-                    f"{layout} cannot hold this model: model.{key} is {value}, in that code it is {theirs}"
-                )
+            theirs["pool"] = "cls" if spec.tokens.class_token else mean
+        # Slots for tokens that are not there are all the same.
+        same = {"all", "class", *(() if spec.prefix_tokens else ("patches",))}
+        if not spec.tokens.registers and {ours[_SLOTS], theirs[_SLOTS]} <= same:
+            theirs[_SLOTS] = ours[_SLOTS]
+        theirs |= self.rules(spec) if self.rules else {}
+        return [
+            f"model.{key} is {value}, in that code it is {theirs[key]}"
+            for key, value in ours.items()
+            if value != theirs[key]
+        ]
 
 
 def _template(name: str) -> tuple[str, str]:
     found = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     return (f"blocks.{{i}}.{found[2]}", found[1]) if found else (name, "")
-
-
-def _blocks(tensor: Tensor, name: str) -> Iterator[str]:
-    """Yields the block of a name (or an empty text) where the name is one of the tensor's parts."""
-    for part in tensor.names:
-        pattern = re.escape(part).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{h\}", r"\d+")
-        if found := re.fullmatch(pattern, name):
-            yield found.groupdict().get("i", "")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -173,22 +201,19 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _nested(facts: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in facts.items():
-        section, _, leaf = key.rpartition(".")
-        (tree.setdefault(section, {}) if section else tree)[leaf] = value
-    return tree
-
-
 def one(name: str, axes: Shape | None = None, fold: Fold = "none") -> Tensor:
     """Returns a tensor that stands there as a whole."""
     return Tensor(names=(name,), axes=axes, fold=fold)
 
 
-def layer(native: str, there: str) -> dict[str, Tensor]:
-    """Returns weight and bias under PyTorch's names."""
-    return {f"{native}.{leaf}": one(f"{there}.{leaf}") for leaf in ("weight", "bias")}
+def layer(native: str, there: str, *others: str) -> dict[str, Tensor]:
+    """Returns weight and bias under PyTorch's names; `others` are names of the layer that are read as well."""
+    return {
+        f"{native}.{leaf}": Tensor(
+            names=(f"{there}.{leaf}",), others=tuple((f"{other}.{leaf}",) for other in others)
+        )
+        for leaf in ("weight", "bias")
+    }
 
 
 def pair(native: str, there: str, first: int, axes: Shape | None = None) -> dict[str, Tensor]:
