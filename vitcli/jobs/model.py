@@ -150,7 +150,7 @@ def open_weights(
     Raises:
         RequestError: it is unreadable, or its tensors are not those of a model that vit knows.
     """
-    header, read = open_tensors(path)
+    header, read = open_tensors(path, reporter)
     layout = layout or detect(header)
     card = describe(header, layout, overrides, reporter)
     return WeightsFile(

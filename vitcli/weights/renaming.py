@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from vitcli.core.errors import WeightsError
@@ -25,16 +26,16 @@ _SIZES = {
 }
 
 
-Fold = Literal["none", "first", "patch", "heads in", "heads out"]
+Fold = Literal["none", "first", "vector", "patch", "heads in", "heads out"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """One kind of native tensor: the names of its parts, which are stacked on its rows.
 
-    `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there;
-    with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and `"heads out"` the first or the last
-    axis there is two: head, and feature of the head.
+    `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there,
+    with `fold="vector"` the first two; with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and
+    `"heads out"` the first or the last axis there is two: head, and feature of the head.
     """
 
     names: tuple[str, ...]
@@ -52,6 +53,8 @@ class Tensor:
         shape = permuted(native, axes)
         if self.fold == "first":
             return shape[1:], axes
+        if self.fold == "vector":
+            return shape[2:], axes
         if self.fold == "patch":
             *patch, width = permuted(shape, (1, 2, 3, 0)) if self.axes is None else shape
             flat = math.prod(patch)
@@ -66,6 +69,8 @@ class Tensor:
         """Returns the native shape of a part from the one that it has there."""
         if self.fold == "first":
             shape = (1, *shape)
+        if self.fold == "vector":
+            shape = (1, 1, *shape)
         if self.fold == "patch":
             width, flat = shape if self.axes is None else shape[::-1]
             channels = 3 if flat % 3 == 0 and math.isqrt(flat // 3) ** 2 * 3 == flat else 1
@@ -90,6 +95,16 @@ class Code:
         num_heads: where its code cannot be told otherwise.
         heads: a tensor whose first axis is as long as there are heads.
         map_pool: whether it may pool by attention where there is no class token.
+        instead: key of the spec, value, and the tensors that stand there in place of others where it has that value.
+        rule: the keys that it fixes given the others; of what is free, it has those values and no other.
+        markers: other names, any of which no other layout has.
+        prefix: what every name begins with, and may leave out in a file that is read.
+        aliases: patterns of names that older files have, and what they are called now.
+        ignored: patterns of names that such files hold and no model needs.
+        zeros: tensors that its code wants to be there, and which a model does without.
+        positions: which ones a model has that holds no table of them.
+        assumed: keys that no tensor tells, and what is said aloud where they are not said.
+        notes: what is derived and what is assumed, a sentence each.
     """
 
     tensors: Mapping[str, Tensor]
@@ -102,6 +117,43 @@ class Code:
     num_heads: int | None = None
     heads: str | None = None
     map_pool: bool = False
+    instead: tuple[tuple[str, Any, Mapping[str, Tensor]], ...] = ()
+    rule: Callable[[ModelSpec], Mapping[str, Any]] = field(default=lambda spec: {})
+    markers: tuple[str, ...] = ()
+    prefix: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+    zeros: Callable[[ModelSpec], Mapping[str, Shape]] = field(default=lambda spec: {})
+    positions: Literal["sincos2d", "none"] = "sincos2d"
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def of(self, spec: ModelSpec) -> Code:
+        """Returns this code with the tensors that it has for a model."""
+        ours, tensors = _flat(spec.model_dump()), dict(self.tensors)
+        for key, value, others in self.instead:
+            if ours[key] == value:
+                tensors |= others
+        return replace(self, tensors=tensors)
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """Returns whether a file with such names is of this code alone."""
+        return any(marker in names for marker in (self.marker, *self.markers))
+
+    def canonical(self, names: Collection[str]) -> dict[str, str]:
+        """Returns the names of a file as this code has them today, and what the file calls them."""
+        bare = self.prefix and not any(name.startswith(self.prefix) for name in names)
+        found = {}
+        for name in names:
+            now = self.prefix + name if bare else name
+            for pattern, replacement in self.aliases:
+                now = re.sub(pattern, replacement, now)
+            found[now] = name
+        return found
+
+    def ignores(self, name: str) -> bool:
+        """Returns whether a tensor is one that no model needs."""
+        return any(fnmatchcase(name, pattern) for pattern in self.ignored)
 
     def places(self, parameter: Parameter, heads: int) -> tuple[Place, ...]:
         """Returns where a native tensor of a model with so many heads stands."""
@@ -118,7 +170,8 @@ class Code:
     def native_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Returns the native names and shapes of the tensors that this code has."""
         found: dict[str, Shape] = {}
-        for template, tensor in self.tensors.items():
+        others = (item for _, _, tensors in self.instead for item in tensors.items())
+        for template, tensor in (*self.tensors.items(), *others):
             for name, shape in shapes.items():
                 for block in _blocks(tensor, name):
                     key = template.format(i=block)
@@ -139,12 +192,15 @@ class Code:
             )
         ours = _flat(spec.model_dump())
         said = {key: ours[key] for key in (*_SIZES, *self.free)}
-        if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
+        if (
+            "tokens.class_token" in self.free and "pool" not in self.free
+        ):  # it is read, or else the mean over the patches
             mean = spec.pool if spec.pool == "map" and self.map_pool else "mean"
             said["pool"] = "cls" if spec.tokens.class_token else mean
         if not spec.prefix_tokens:  # nothing that positions could leave out
             said["tokens.position_slots"] = spec.tokens.position_slots
-        allowed = ModelSpec.model_validate(_nested({**self.facts, **said}) | {"drop": spec.drop})
+        fixed = {**self.facts, **said, **self.rule(spec)}
+        allowed = ModelSpec.model_validate(_nested(fixed) | {"drop": spec.drop})
         for key, value in ours.items():
             theirs = _flat(allowed.model_dump())[key]
             if value != theirs:
