@@ -20,7 +20,7 @@ from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
-from vitcli.weights.config import files
+from vitcli.weights.beside import BESIDE
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native
@@ -83,7 +83,7 @@ def convert(
     file = open_weights(source, overrides, layout=given, reporter=reporter)
     found, card = file.layout, file.card
     file_shapes(card.spec, into)  # refused before any value is read
-    beside = files(card) if into == "huggingface" else {}
+    beside = BESIDE[into].files(card) if into in BESIDE else {}
     for name in beside:
         if (target.parent / name).exists():
             raise RequestError(f"{target.parent / name} exists; write {target.name} into a folder of its own")

@@ -41,7 +41,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it cannot be read, or is of a model that is no ViT.
     """
-    config = _read(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     kind = config.get("model_type", "vit")
     if kind not in ("vit", "deit"):
         raise WeightsError(f"{folder / CONFIG} is of a model of type '{kind}'; vit reads 'vit' and 'deit'")
@@ -78,7 +78,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preproces
     Raises:
         WeightsError: it cannot be read.
     """
-    said = _read(folder / PROCESSOR)
+    said = read_json(folder / PROCESSOR)
     if not said:
         return otherwise
     try:
@@ -93,6 +93,11 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess) -> Preproces
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{folder / PROCESSOR} cannot be understood: {error}") from error
+
+
+def remarks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what is to be said aloud about a configuration: nothing."""
+    return ()
 
 
 def files(card: Card) -> dict[str, str]:
@@ -146,12 +151,17 @@ def files(card: Card) -> dict[str, str]:
     return {CONFIG: json.dumps(config, indent=2) + "\n", PROCESSOR: json.dumps(processor, indent=2) + "\n"}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file; empty where there is no file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds no JSON object")

@@ -12,11 +12,15 @@ from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
-from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
-from vitcli.weights.header import Card, Header, Layout, Preprocess, check_tensors
-from vitcli.weights.names import CODES, file_shapes, native_shapes
+from vitcli.weights.beside import BESIDE
+from vitcli.weights.config import CONFIG
+from vitcli.weights.header import Card, Header, Layout, Preprocess
+from vitcli.weights.names import CODES, check, native_shapes
 
 Shapes = Mapping[str, tuple[int, ...]]
+# Widths whose heads have not 64 features, beside those of the variants: SoViT-400m (arXiv:2305.13035, section 4),
+# and OpenCLIP's bigG, which has those of ViT-G (arXiv:2106.04560, table 2).
+_HEADS = {1152: 16, 1664: 16}
 
 
 def describe(
@@ -35,17 +39,28 @@ def describe(
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
-        config = read_config(path.parent) if layout == "huggingface" else {}
+        beside = BESIDE.get(layout)
+        config = beside.read_config(path.parent) if beside else {}
         spec = derive_spec(header.shapes, list(overrides), str(path), layout, config, reporter)
         seen = _seen(spec, layout)
-        if layout == "huggingface":
-            seen = read_preprocess(path.parent, spec.image_size, seen)
-        names = class_names(config, spec.num_classes) or _numbered(spec)
+        names = _numbered(spec)
+        if beside:
+            seen = beside.read_preprocess(path.parent, spec.image_size, seen)
+            names = beside.class_names(config, spec.num_classes) or names
+            for remark in beside.remarks(config):
+                (reporter or Silent()).note(f"{path}: {remark}")
         card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
-    check_tensors(header.shapes, file_shapes(card.spec, layout), path)
+    try:
+        check(header, card.spec, layout)
+    except WeightsError as error:
+        if layout != "timm" or header.card is not None:
+            raise
+        raise WeightsError(
+            f"{error}; where these are the names of a model that is not timm's: --from torch"
+        ) from error
     return card
 
 
@@ -64,24 +79,27 @@ def derive_spec(
         assignments: what shapes cannot tell, `model.num_heads=3` at least.
         source: what to call the file.
         layout: of the file.
-        config: Hugging Face's, beside the file.
+        config: what stands beside the file.
         reporter: is told where a number of heads is assumed: a variant's, or that of heads of 64 features.
 
     Raises:
         RecipeError: an assignment is wrong, missing, or contradicts what the shapes say.
         WeightsError: the names are not those of a Vision Transformer.
     """
-    said = _said(assignments)
+    said, aside = _said(assignments), f"the {CONFIG} beside {source}"
+    described = BESIDE[layout].told(config, aside) if config else {}
+    said = said.derived(described, aside)
     try:
         found = derived_values(native_shapes(shapes, layout), said, source, layout)
     except (IndexError, ValueError) as error:
         raise WeightsError(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
-    described = told(config or {}, f"the {CONFIG} beside {source}")
+    for key, text in (CODES[layout].assumed if layout in CODES else {}).items():
+        if said.get(f"model.{key}") is None:
+            (reporter or Silent()).note(f"{source}: {text}")
     facts = {key: value for key, value in _facts(layout, said, shapes).items() if key not in described}
     draft = said.derived(found | facts, f"the tensors of {source}")
-    draft = draft.derived(described, f"the {CONFIG} beside {source}")
     if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
         (reporter or Silent()).note(
             f"{source} does not say how many heads it has: {heads} are assumed, as is usual for its width; "
@@ -213,8 +231,8 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
 
 
 def _usual_heads(width: int) -> int:
-    """Returns how many heads models of a width have: those of the variants, else heads of 64 features, else 0."""
-    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()}
+    """Returns how many heads models of a width have: published ones, else heads of 64 features, else 0."""
+    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()} | _HEADS
     return known.get(width, width // 64 if width % 64 == 0 else 0)
 
 
@@ -248,7 +266,7 @@ def _facts(layout: Layout, said: Draft, shapes: Shapes) -> dict[str, Any]:
     # What its code leaves open is as it was said.
     facts |= {key: said.values[key] for key in (f"model.{free}" for free in code.free) if key in said.values}
     if "tokens.positions" in code.free and code.tensors["pos_embed"].names[0] not in shapes:
-        facts["model.tokens.positions"] = "sincos2d"
+        facts["model.tokens.positions"] = code.positions
     if code.heads is not None:
         facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:

@@ -12,7 +12,7 @@ from vitcli.core.parameters import parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
-from vitcli.weights.names import places
+from vitcli.weights.names import CODES, places
 from vitcli.weights.place import inverse, permuted
 
 
@@ -22,13 +22,15 @@ def from_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: La
     Raises:
         WeightsError: the layout cannot hold such a model.
     """
-    return {
+    moved = {
         place.name: np.ascontiguousarray(
             weights[name][slice(*place.rows or (None,))].transpose(place.axes)
         ).reshape(place.shape)
         for name, parts in places(spec, layout).items()
         for place in parts
     }
+    spare = CODES[layout].zeros(spec) if layout in CODES else {}
+    return moved | {name: np.zeros(shape, np.float32) for name, shape in spare.items()}
 
 
 def to_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: Layout) -> Weights:
