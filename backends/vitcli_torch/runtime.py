@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vitcli.core.backend import Arrays, Levels
+    from vitcli.core.reporter import Reporter
 
 # The part of an accelerator's memory that the training set may take to live there.
 _RESIDENT_PART = 0.3
@@ -61,9 +62,9 @@ class TorchBackend:
         """Returns a model in training that starts from `state`."""
         return TorchTrainer(recipe, state, _device(device, self.devices()), images)
 
-    def read_state_dict(self, path: Path) -> dict[str, NDArray[Any]]:
+    def read_state_dict(self, path: Path, reporter: Reporter) -> dict[str, NDArray[Any]]:
         """Returns the tensors of a `.pth` file by name."""
-        return read_state_dict(path)
+        return read_state_dict(path, reporter)
 
     def write_state_dict(self, path: Path, weights: Arrays) -> None:
         """Writes tensors as a `.pth` file."""

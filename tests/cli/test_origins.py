@@ -96,7 +96,7 @@ def test_a_pickle_that_needs_code_is_refused_unrun(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.tensor([1, 2])}, "torch.int64, not floating-point numbers"),
+        ({"a": torch.tensor([1, 2])}, "a holds int64, not floating-point numbers"),
         ({"a": torch.tensor([1.0, float("nan")])}, "1 of 2 values of a are not finite"),
         ({"a": 3}, "a is a int, not a tensor"),
         ([torch.ones(2)], "holds no state dict"),

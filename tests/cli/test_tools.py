@@ -64,7 +64,7 @@ def test_convert_file_of_another_program(untouched: Trained, tmp_path: Path) -> 
     said = here("convert", "weights", plain, target, *told, "-b", untouched.backend, "--json")
     assert said.code == 0, said.err
     result = json.loads(said.out)
-    assert (result["layout_from"], result["layout_to"]) == ("torch", "native")
+    assert (result["layout_from"], result["layout_to"]) == ("timm", "native")
     assert (result["difference_float64"], result["difference_float32"]) == (0, 0)
     pixels = np.random.default_rng(3).standard_normal((2, 1, 8, 8)).astype(np.float32)
     ours, theirs = (vitcli.load(path, backend=untouched.backend).logits(pixels) for path in (start, target))

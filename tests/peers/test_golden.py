@@ -14,6 +14,7 @@ from tests.conformance.conftest import backend as backend
 from tests.peers.compare import assert_logits
 from vitcli.core.backend import Backend
 from vitcli.core.spec import ModelSpec
+from vitcli.jobs.model import open_weights
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.derive import derive_spec, describe
 from vitcli.weights.file import read_weights
@@ -31,6 +32,10 @@ def test_timm_file_is_read_as_it_is(backend: Backend, name: str) -> None:
     config = json.loads((GOLDEN / "peers" / name / "config.json").read_text())
     shapes = {key: value.shape for key, value in weights.items()}
     spec = derive_spec(shapes, [f"model.num_heads={config['num_heads']}"], name)
+    file = open_weights(
+        GOLDEN / "peers" / name / "model.safetensors", [f"model.num_heads={config['num_heads']}"]
+    )
+    assert (file.layout, file.card.spec) == ("timm", spec)
     assert sum(value.size for value in weights.values()) == config["_n_params"]
     _check(backend, spec, weights, GOLDEN / "peers" / name / "io.safetensors")
 

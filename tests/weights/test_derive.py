@@ -232,7 +232,8 @@ class Notes(Silent):
 
 # The variants' heads (the H and g of the papers have wider ones), and 64 features a head elsewhere (DINOv2's g).
 @pytest.mark.parametrize(
-    ("width", "heads"), [(192, 3), (768, 12), (1024, 16), (1280, 16), (1408, 16), (1536, 24), (128, 2)]
+    ("width", "heads"),
+    [(192, 3), (768, 12), (1024, 16), (1280, 16), (1408, 16), (1152, 16), (1664, 16), (1536, 24), (128, 2)],
 )
 def test_the_usual_number_of_heads_is_assumed_and_said(width: int, heads: int) -> None:
     values: dict[str, Any] = {"image_size": 8, "patch_size": 4, "num_classes": 3, "depth": 1, "mlp_dim": 6}

@@ -52,11 +52,11 @@ ARRAYS: dict[str, NDArray[Any]] = {
 def test_every_memory_order_comes_back(tmp_path: Path, layout: Any) -> None:
     path = tmp_path / "a.safetensors"
     write_weights(path, ARRAYS, CARD, layout)
-    for found in (read_weights(path), load_file(path)):
+    for found, least in ((read_weights(path), np.float32), (load_file(path), np.float16)):
         assert set(found) == set(ARRAYS)
         for name, value in ARRAYS.items():
             assert found[name].shape == value.shape, name
-            assert found[name].dtype == value.dtype.newbyteorder("="), name
+            assert found[name].dtype == np.promote_types(value.dtype.newbyteorder("="), least), name
             np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 

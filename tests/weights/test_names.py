@@ -104,6 +104,18 @@ def test_a_permutation_and_its_inverse_change_nothing(axes: tuple[int, ...]) -> 
 def test_a_layout_is_seen_from_names_and_metadata() -> None:
     assert detect(header(["cls_token", "head.weight"])) == "torch"
     assert detect(header(["cls_token", "head.weight"], {"vit.schema": "1"})) == "native"
+    timms = list(parameter_table(spec_of("standard")))
+    assert detect(header(timms)) == "timm"
+    assert detect(header(timms, {"vit.schema": "1", "vit.layout": "native"})) == "native"
+    assert detect(header(timms, {"vit.schema": "1", "vit.layout": "timm"})) == "timm"
+    for ours in ("pre_logits.weight", "blocks.0.attn.q.lora_a"):  # timm has none of them
+        assert detect(header([*timms, ours])) == "torch"
+    assert detect(header(list(parameter_table(spec_of("no output projection"))))) == "torch"
+    assert detect(header(["dist_token", *timms])) == "timm"
+    assert detect(header(["mask_token", *timms])) == "dinov2"
+    assert detect(header(["register_tokens", *timms])) == "dinov2"
+    assert detect(header(["blocks.0.0.mlp.w12.weight"])) == "dinov2"
+    assert detect(header(["visual.class_embedding"])) == detect(header(["class_embedding"])) == "clip"
     assert detect(header(["cls_token", "head/kernel"])) == "jax"
     assert detect(header(["cls_token", "head/kernel"], {"vit.schema": "1", "vit.layout": "jax"})) == "jax"
 

@@ -34,7 +34,8 @@ def weights(
         str,
         typer.Option(
             "--to",
-            help="native, torch, jax, torchvision, huggingface, google, big_vision, origin-jax|torch|custom|homework; "
+            help="native, torch, jax, timm, dinov2, clip, torchvision, huggingface, google, big_vision, "
+            "origin-jax|torch|custom|homework; "
             "of an adapter: native, peft, peft-timm, peft-transformers, peft-transformers4.",
         ),
     ] = "native",

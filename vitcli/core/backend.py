@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # names for the type checker only: the core runs without an a
     from numpy.typing import NDArray
 
     from vitcli.core.recipe import Precision, Recipe
+    from vitcli.core.reporter import Reporter
     from vitcli.core.spec import ModelSpec
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -124,7 +125,7 @@ class Backend(Protocol):
 class StateDicts(Protocol):
     """What PyTorch's engine alone can do: files of pickled tensors, read without running code."""
 
-    def read_state_dict(self, path: Path) -> dict[str, NDArray[Any]]:
+    def read_state_dict(self, path: Path, reporter: Reporter) -> dict[str, NDArray[Any]]:
         """Returns the tensors of a `.pth` file by name."""
         ...
 

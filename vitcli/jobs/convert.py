@@ -19,7 +19,7 @@ from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
 from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
 from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
-from vitcli.weights.config import configuration
+from vitcli.weights.beside import configuration
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Layout
 from vitcli.weights.layouts import from_native, to_native

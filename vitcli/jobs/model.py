@@ -156,7 +156,7 @@ def open_weights(
     Raises:
         RequestError: it is unreadable, or its tensors are not those of a model that vit knows.
     """
-    header, read = open_tensors(path)
+    header, read = open_tensors(path, reporter)
     adapter = open_adapter(path, base, overrides, reporter) if is_adapter(header) else None
     if adapter is not None:
         found, card, native = adapter.layout, adapter.card, partial(complete, adapter, base)

@@ -69,7 +69,7 @@ def open_start(draft: Draft, reporter: Reporter) -> tuple[Draft, Start | None]:
     if not isinstance(place, str):  # none, or what `resolve` refuses
         return draft, None
     path = find(place, reporter)
-    header, read = open_tensors(path)
+    header, read = open_tensors(path, reporter)
     layout = detect(header)
     said = _said(draft)
     card = describe(header, layout, _of_the_file(said, header, layout), reporter)

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import cast
 
 from vitcli.core import registry
 from vitcli.core.backend import StateDicts
 from vitcli.core.errors import BackendError
-from vitcli.weights.file import Weights, read_weights, write_weights
+from vitcli.core.reporter import Reporter, Silent
+from vitcli.weights.file import Weights, check_values, read_weights, write_weights
 from vitcli.weights.header import Card, Header, Layout, read_header
+from vitcli.weights.names import code_of, detect
 from vitcli.weights.npz import is_npz, read_npz, write_npz
 
 # The suffixes under which weights are written; a file that is read is known by its content.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 # A zip archive, and the pickle that PyTorch wrote before 1.6; both would be safetensors headers of over 60 MB.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
+# What wrappers put before every name: DataParallel, torch.compile, and training frameworks.
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+_NARROW = {"F16": "float16", "BF16": "bfloat16"}
 
 
-def open_tensors(path: Path) -> tuple[Header, Callable[[], Weights]]:
+def open_tensors(path: Path, reporter: Reporter | None = None) -> tuple[Header, Callable[[], Weights]]:
     """Returns the names and shapes of a weights file, and a function that reads its values.
+
+    Names are those that its layout has today, without what wrappers put before them; tensors that logits do not
+    depend on are not read. `reporter` is told of wrappers, and of numbers of half the width, which become float32.
 
     Raises:
         WeightsError: it is missing or damaged.
         BackendError: it is a PyTorch file and PyTorch is not installed.
     """
-    if is_npz(path):
-        weights = read_npz(path)
-    elif _is_pickle(path):
-        weights = _torch(path).read_state_dict(path)
-    else:
-        return read_header(path), partial(read_weights, path)
-    shapes = {name: value.shape for name, value in weights.items()}
-    return Header(path=path, shapes=shapes, metadata={}), lambda: weights
+    reporter = reporter or Silent()
+    header, read = _raw(path, reporter)
+    names, dropped = _unwrapped(header, reporter), set()
+    code = code_of(names, detect(_renamed(header, names)))
+    if code is not None and header.card is None:
+        names = {now: names[old] for now, old in code.canonical(names).items()}
+        dropped = {now for now in names if code.drops(now)}
+    needed = {now: old for now, old in names.items() if now not in dropped}
+    narrow = {
+        _NARROW[kind] for old in needed.values() if (kind := header.stored.get(old, ("",))[0]) in _NARROW
+    }
+    if narrow:
+        reporter.note(
+            f"{path}: {' and '.join(sorted(narrow))} numbers become float32, which holds them exactly"
+        )
+
+    def values() -> Weights:
+        found = read(needed.values())
+        return {now: found[old] for now, old in needed.items()}
+
+    if header.stored:
+        return _renamed(header, names), values
+    known = values()  # they are in memory: what is wrong with them is told before anything else
+    return _renamed(header, names), lambda: known
 
 
 def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> None:
@@ -50,6 +73,40 @@ def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         write_npz(path, weights, linen=layout == "big_vision")
     else:
         _torch(path).write_state_dict(path, weights)
+
+
+def _raw(path: Path, reporter: Reporter) -> tuple[Header, Callable[[Collection[str]], Weights]]:
+    """Returns a file as it is, and a function that reads values by name."""
+    if is_npz(path):
+        weights = read_npz(path)
+    elif _is_pickle(path):
+        weights = _torch(path).read_state_dict(path, reporter)
+    else:
+        return read_header(path), lambda names: read_weights(path, names)
+
+    def read(names: Collection[str]) -> Weights:
+        found = {name: weights[name] for name in names}
+        check_values(path, found)
+        return found
+
+    shapes = {name: value.shape for name, value in weights.items()}
+    return Header(path=path, shapes=shapes, metadata={}), read
+
+
+def _unwrapped(header: Header, reporter: Reporter) -> dict[str, str]:
+    """Returns names without what stands before all of them, and what the file calls them."""
+    names, removed = {name: name for name in header.shapes}, ""
+    while names and (prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in names)), "")):
+        names = {name.removeprefix(prefix): old for name, old in names.items()}
+        removed += prefix
+    if removed:
+        reporter.note(f"{header.path}: every name begins with '{removed}', which is taken away")
+    return names
+
+
+def _renamed(header: Header, names: dict[str, str]) -> Header:
+    shapes = {now: header.shapes[old] for now, old in names.items()}
+    return Header(path=header.path, shapes=shapes, metadata=header.metadata)
 
 
 def _is_pickle(path: Path) -> bool:

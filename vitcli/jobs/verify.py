@@ -19,7 +19,7 @@ from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import WeightsFile
-from vitcli.weights.config import configuration
+from vitcli.weights.beside import configuration
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
 

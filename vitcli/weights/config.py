@@ -16,7 +16,6 @@ from vitcli.core.recipe import Interpolation
 from vitcli.core.reporter import Reporter
 from vitcli.weights.header import Card, Preprocess
 from vitcli.weights.huggingface import ACTIVATIONS, mlp_ratio, mlp_width
-from vitcli.weights.names import code_for
 from vitcli.weights.renaming import Code
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -46,7 +45,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it cannot be read, or is of a model that is no ViT.
     """
-    config = _read(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     kind = config.get("model_type", "vit")
     if str(kind) not in _KINDS:
         known = ", ".join(f"'{name}'" for name in sorted(_KINDS))
@@ -104,7 +103,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
     Raises:
         WeightsError: it cannot be read.
     """
-    said, path = _read(folder / PROCESSOR), folder / PROCESSOR
+    said, path = read_json(folder / PROCESSOR), folder / PROCESSOR
     if not said:
         reporter.note(
             f"no {path}: images are taken to be fitted by {otherwise.fit}, "
@@ -137,18 +136,6 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
         )
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise WeightsError(f"{path} cannot be understood: {error}") from error
-
-
-def configuration(card: Card, layout: str) -> dict[str, str]:
-    """Returns the texts that stand beside a file in a layout, by file name; most layouts have none.
-
-    Raises:
-        WeightsError: the layout's library has no such model.
-    """
-    if layout != "huggingface":
-        return {}
-    code = code_for(card.spec, "huggingface")
-    return {} if code is None else files(card, code)
 
 
 def files(card: Card, code: Code) -> dict[str, str]:
@@ -222,12 +209,17 @@ def _texts(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file; empty where there is no file.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise WeightsError(f"{path} holds no JSON object")

@@ -12,12 +12,16 @@ from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
-from vitcli.weights.config import CONFIG, class_names, read_config, read_preprocess, told
+from vitcli.weights.beside import BESIDE
+from vitcli.weights.config import CONFIG
 from vitcli.weights.header import Card, Header, Layout, Preprocess
 from vitcli.weights.names import check_file, code_of, native_shapes
 from vitcli.weights.renaming import Code
 
 Shapes = Mapping[str, tuple[int, ...]]
+# Widths whose heads have not 64 features, beside those of the variants: SoViT-400m (arXiv:2305.13035, section 4),
+# and OpenCLIP's bigG, which has those of ViT-G (arXiv:2106.04560, table 2).
+_HEADS = {1152: 16, 1664: 16}
 
 
 def describe(
@@ -37,12 +41,14 @@ def describe(
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
     if card is None:
-        config = read_config(path.parent) if layout == "huggingface" else {}
+        beside = BESIDE.get(layout)
+        config = beside.read_config(path.parent) if beside else {}
         spec = derive_spec(header.shapes, overrides, str(path), layout, config, reporter)
         seen = _seen(spec, code_of(header.shapes, layout))
-        if layout == "huggingface":
-            seen = read_preprocess(path.parent, spec.image_size, seen, reporter)
-        names = class_names(config, spec.num_classes) or _numbered(spec)
+        names = _numbered(spec)
+        if beside:
+            seen = beside.read_preprocess(path.parent, spec.image_size, seen, reporter)
+            names = beside.class_names(config, spec.num_classes) or names
         card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
     elif card.base is not None:
         raise WeightsError(
@@ -52,7 +58,15 @@ def describe(
     else:
         said = _said(overrides)
         said.derived(_flat(card.spec, said), f"the metadata of {path}")
-    if dropped := check_file(header, card.spec, layout):
+    try:
+        dropped = check_file(header, card.spec, layout)
+    except WeightsError as error:
+        if layout != "timm" or header.card is not None:
+            raise
+        raise WeightsError(
+            f"{error}; where these are the names of a model that is not timm's: --from torch"
+        ) from error
+    if dropped:
         more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         reporter.note(f"{path}: {', '.join(dropped[:3])}{more} left out: logits do not depend on them")
     return card
@@ -73,7 +87,7 @@ def derive_spec(
         assignments: what shapes cannot tell, `model.num_heads=3` at least.
         source: what to call the file.
         layout: of the file.
-        config: Hugging Face's, beside the file.
+        config: what stands beside the file.
         reporter: is told what is assumed where nothing says it: what the code behind a layout has by default, and
             the number of heads: a variant's, or that of heads of 64 features.
 
@@ -83,7 +97,9 @@ def derive_spec(
     """
     said, reporter = _said(assignments), reporter or Silent()
     code = code_of(shapes, layout)
-    described = told(config or {}, f"the {CONFIG} beside {source}", code) if code else {}
+    described: dict[str, Any] = {}
+    if code and layout in BESIDE:
+        described = BESIDE[layout].told(config or {}, f"the {CONFIG} beside {source}", code)
     facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
         found = derived_values(
@@ -228,8 +244,8 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
 
 
 def _usual_heads(width: int) -> int:
-    """Returns how many heads models of a width have: those of the variants, else heads of 64 features, else 0."""
-    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()}
+    """Returns how many heads models of a width have: published ones, else heads of 64 features, else 0."""
+    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()} | _HEADS
     return known.get(width, width // 64 if width % 64 == 0 else 0)
 
 
@@ -259,7 +275,7 @@ def _facts(code: Code, said: Mapping[str, Any], shapes: Shapes) -> dict[str, Any
     """Returns what a code fixes."""
     facts = {f"model.{key}": value for key, value in code.facts.items() if key not in code.free}
     if "tokens.positions" in code.free and code.tensors["pos_embed"].names[0] not in shapes:
-        facts["model.tokens.positions"] = "sincos2d"
+        facts["model.tokens.positions"] = code.positions
     if code.heads is not None and code.heads in shapes:
         facts["model.num_heads"] = shapes[code.heads][0]
     if code.num_heads is not None:

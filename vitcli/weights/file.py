@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,34 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from vitcli.core.errors import VerificationError, VitError, WeightsError
-from vitcli.weights.header import Card, Layout, read_header
+from vitcli.weights.header import Card, Header, Layout, read_header
 
 Weights = dict[str, NDArray[Any]]
 
 
-def read_weights(path: Path) -> Weights:
-    """Returns the tensors of a safetensors file, float32 or float64.
+def read_weights(path: Path, names: Collection[str] | None = None) -> Weights:
+    """Returns tensors of a safetensors file, float32 or float64; what is narrower becomes float32, which holds it.
+
+    Args:
+        path: the file.
+        names: which; none: all.
 
     Raises:
         WeightsError: it is missing, not a safetensors file, or holds values that are not finite numbers.
     """
+    header = read_header(path)  # its errors are clearer than the library's
+    weights = {}
     with _opened(path) as file:
-        try:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-            raise WeightsError(f"cannot read {path}: {error}") from error
+        for name in header.shapes if names is None else names:
+            try:
+                narrow = header.stored[name][0] == "BF16"
+                value = _bfloat16(header, name) if narrow else file.get_tensor(name)
+            except (SafetensorError, TypeError, ValueError, AttributeError, OSError) as error:
+                kind = header.stored[name][0]
+                known = kind in ("F16", "F32", "F64")
+                fault = str(error) if known else f"{name} holds {kind}, not numbers that vit reads"
+                raise WeightsError(f"cannot read {path}: {fault}") from error
+            weights[name] = value.astype(np.float32) if value.dtype == np.float16 else value
     check_values(path, weights)
     return weights
 
@@ -93,8 +106,16 @@ def replacing(path: Path, weights: Weights) -> Iterator[Path]:
         raise VitError(f"cannot write {path} ({needed / 1e6:.1f} MB): {_reason(error)}") from error
 
 
+def _bfloat16(header: Header, name: str) -> NDArray[np.float32]:
+    """Returns bfloat16 numbers, which NumPy has not: they are the first half of a float32's bits."""
+    shape, (_, start) = header.shapes[name], header.stored[name]
+    with header.path.open("rb") as file:
+        file.seek(start)
+        halves = np.frombuffer(file.read(2 * math.prod(shape)), "<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+
 def _opened(path: Path) -> Any:
-    read_header(path)  # its errors are clearer than the library's
     try:
         return safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,9 @@ Layout = Literal[
     "native",
     "torch",
     "jax",
+    "timm",
+    "dinov2",
+    "clip",
     "torchvision",
     "huggingface",
     "google",
@@ -97,6 +100,8 @@ class Header:
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str]
+    # The type of each tensor, as the format calls it, and where in the file it begins; empty in other formats.
+    stored: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def card(self) -> Card | None:
@@ -125,6 +130,10 @@ def read_header(path: Path) -> Header:
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         if not all(isinstance(side, int) for shape in shapes.values() for side in shape):
             raise ValueError("a shape in it is not a list of whole numbers")
+        stored = {
+            name: (str(entry["dtype"]), 8 + length + entry["data_offsets"][0])
+            for name, entry in entries.items()
+        }
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         if end != size:
             raise ValueError(f"{size:,} bytes long, its header says {end:,}: cut short or damaged")
@@ -132,7 +141,7 @@ def read_header(path: Path) -> Header:
         raise WeightsError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
-    return Header(path=path, shapes=shapes, metadata=metadata)
+    return Header(path=path, shapes=shapes, metadata=metadata, stored=stored)
 
 
 def check_tensors(

@@ -214,7 +214,7 @@ def _dinov2_code(*, registers: bool, classifier: bool, gated: bool) -> Code:
         free=_FREE,
         rules=rules,
         dropped=_MASKED,
-        blank=(f"{prefix}embeddings.mask_token",),
+        zeros=lambda spec: {f"{prefix}embeddings.mask_token": (1, spec.embed_dim)},
         config={
             "architectures": [f"{name}{'ForImageClassification' if classifier else 'Model'}"],
             "model_type": kind,

@@ -30,8 +30,9 @@ def from_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: La
         for place in parts
     }
     code = code_for(spec, layout)
-    width = weights["patch_embed.proj.weight"]
-    return moved | {name: np.zeros((1, len(width)), width.dtype) for name in (code.blank if code else ())}
+    dtype = weights["patch_embed.proj.weight"].dtype
+    spare = code.spare(spec) if code else {}
+    return moved | {name: np.zeros(shape, dtype) for name, shape in spare.items()}
 
 
 def to_native(weights: Mapping[str, NDArray[Any]], spec: ModelSpec, layout: Layout) -> Weights:

@@ -1,10 +1,11 @@
 """The same weights under other names and orders: permutations only, so a round trip is bit-equal.
 
 native     timm's names where timm has the tensor (`vitcli.core.parameters`), PyTorch's orders
-torch      the same tensors; another program may have written them, without our metadata
+torch      the same tensors without our metadata, of models that timm has or has not
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
 torchvision, google, big_vision   as those libraries have them (`vitcli.weights.peers`)
 huggingface   several families, of which names (or, on writing, the spec) tell one (`vitcli.weights.huggingface`)
+timm, dinov2, clip   as those have them (modules of these names)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
 
@@ -17,15 +18,21 @@ from typing import get_args
 from vitcli.core.errors import WeightsError
 from vitcli.core.parameters import Parameter, parameter_table
 from vitcli.core.spec import ModelSpec
+from vitcli.weights.clip import CLIP
+from vitcli.weights.dinov2 import DINOV2
 from vitcli.weights.header import Header, Layout, check_tensors
 from vitcli.weights.huggingface import HUGGINGFACE
 from vitcli.weights.origins import ORIGINS
 from vitcli.weights.peers import PEERS
 from vitcli.weights.place import Place, Shape, inverse, permuted
 from vitcli.weights.renaming import Code
+from vitcli.weights.timm import TIMM, is_timms
 
 # The families of a layout: a name that only one of them has comes first, the plainest last.
 CODES: Mapping[str, tuple[Code, ...]] = {
+    "timm": TIMM,
+    "dinov2": DINOV2,
+    "clip": (CLIP,),
     **{layout: (code,) for layout, code in (*PEERS.items(), *ORIGINS.items())},
     "huggingface": HUGGINGFACE,
 }
@@ -41,7 +48,9 @@ def detect(header: Header) -> Layout:
             return layout
     if any("/" in name for name in header.shapes):
         return "jax"
-    return "native" if "vit.schema" in header.metadata else "torch"
+    if "vit.schema" in header.metadata:
+        return "timm" if header.metadata.get("vit.layout") == "timm" else "native"
+    return "timm" if is_timms(header.shapes) else "torch"
 
 
 def code_of(names: Collection[str], layout: Layout) -> Code | None:
@@ -92,16 +101,18 @@ def file_shapes(spec: ModelSpec, layout: Layout, names: Collection[str] | None =
 
 
 def check_file(header: Header, spec: ModelSpec, layout: Layout) -> list[str]:
-    """Checks that a file holds exactly the tensors of a model, and returns the names of those that it drops.
+    """Checks that a file holds exactly the tensors of a model, and returns the names of those that are dropped.
 
     Raises:
         WeightsError: some are missing, unknown, or of another shape.
     """
     code, expected = code_of(header.shapes, layout), file_shapes(spec, layout, header.shapes)
-    dropped = [name for name in header.shapes if code and name not in expected and code.drops(name)]
-    kept = {name: shape for name, shape in header.shapes.items() if name not in dropped}
+    others = [name for name in header.shapes if code and name not in expected]
+    spare = [name for name in others if code and name in code.spare(spec)]
+    dropped = [name for name in others if code and code.drops(name)]
+    kept = {name: shape for name, shape in header.shapes.items() if name not in {*spare, *dropped}}
     check_tensors(kept, expected, header.path)
-    return dropped
+    return [] if header.card else dropped  # what we write ourselves is no news
 
 
 def native_shapes(shapes: Mapping[str, Shape], layout: Layout) -> dict[str, Shape]:

@@ -25,16 +25,16 @@ _SIZES = {
 }
 _SLOTS = "tokens.position_slots"
 
-Fold = Literal["none", "first", "patch", "heads in", "heads out"]
+Fold = Literal["none", "first", "vector", "patch", "heads in", "heads out"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """One kind of native tensor: the names of its parts, which are stacked on its rows.
 
-    `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there;
-    with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and `"heads out"` the first or the last
-    axis there is two: head, and feature of the head.
+    `{i}` in a name is the block, `{h}` the head. With `fold="first"` the first axis, of length 1, is not there,
+    with `fold="vector"` the first two; with `fold="patch"` the axes of a patch are one; with `fold="heads in"` and
+    `"heads out"` the first or the last axis there is two: head, and feature of the head.
 
     `others` are the names that the parts (which may be more or fewer) have in other files, which are read as well.
     """
@@ -67,6 +67,8 @@ class Tensor:
         shape = permuted(native, axes)
         if self.fold == "first":
             return shape[1:], axes
+        if self.fold == "vector":
+            return shape[2:], axes
         if self.fold == "patch":
             *patch, width = permuted(shape, (1, 2, 3, 0)) if self.axes is None else shape
             flat = math.prod(patch)
@@ -81,6 +83,8 @@ class Tensor:
         """Returns the native shape of a part from the one that it has there."""
         if self.fold == "first":
             shape = (1, *shape)
+        if self.fold == "vector":
+            shape = (1, 1, *shape)
         if self.fold == "patch":
             width, flat = shape if self.axes is None else shape[::-1]
             channels = 3 if flat % 3 == 0 and math.isqrt(flat // 3) ** 2 * 3 == flat else 1
@@ -101,11 +105,15 @@ class Code:
         tensors: every kind that it may have.
         facts: keys of the spec, without `model.`, that its code fixes, or has where nothing says otherwise.
         marker: the name of a tensor that no other layout has.
+        markers: other such names.
         beside: names of tensors that tell it from other families of its layout.
         free: keys of the spec that it may set, beside the sizes.
         rules: what it makes of other keys of a spec.
+        prefix: what every name begins with, and may leave out in a file that is read.
+        aliases: patterns of names that older files have, and what they are called now.
         dropped: patterns of the names of tensors that its files may hold and that logits do not depend on.
-        blank: tensors that its files must hold and that logits do not depend on: zeros (1, D).
+        zeros: tensors that its files must hold and that logits do not depend on; they are written as zeros.
+        positions: which ones a model has that holds no table of them.
         config: what its configuration says of it.
         notes: for its page of help: what is derived, and what is assumed.
         num_heads: where its code cannot be told otherwise.
@@ -126,17 +134,37 @@ class Code:
     beside: tuple[str, ...] = ()
     rules: Callable[[ModelSpec], Mapping[str, Any]] | None = None
     dropped: tuple[str, ...] = ()
-    blank: tuple[str, ...] = ()
+    markers: tuple[str, ...] = ()
+    prefix: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+    zeros: Callable[[ModelSpec], Mapping[str, Shape]] | None = None
+    positions: Literal["sincos2d", "none"] = "sincos2d"
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def recognises(self, names: Collection[str]) -> bool:
         """Returns whether a file with such names is of this code."""
         tensors = {tensor.names[0]: tensor for tensor in self.tensors.values()}
-        return all(
-            tensors[name].parts("0", 1, names)[0] in names if name in tensors else name in names
-            for name in (self.marker, *self.beside)
-        )
+
+        def there(name: str) -> bool:
+            return (tensors[name].parts("0", 1, names)[0] if name in tensors else name) in names
+
+        return any(map(there, (self.marker, *self.markers))) and all(map(there, self.beside))
+
+    def canonical(self, names: Collection[str]) -> dict[str, str]:
+        """Returns the names of a file as this code has them today, and what the file calls them."""
+        bare = self.prefix and not any(name.startswith(self.prefix) for name in names)
+        found = {}
+        for name in names:
+            now = self.prefix + name if bare else name
+            for pattern, replacement in self.aliases:
+                now = re.sub(pattern, replacement, now)
+            found[now] = name
+        return found
+
+    def spare(self, spec: ModelSpec) -> Mapping[str, Shape]:
+        """Returns the tensors that its files must hold and that logits do not depend on."""
+        return self.zeros(spec) if self.zeros else {}
 
     def drops(self, name: str) -> bool:
         """Returns whether a tensor of its files is one that logits do not depend on."""
@@ -174,7 +202,9 @@ class Code:
         sizes = {key: ours[key] for key in _SIZES}
         theirs = _flat(ModelSpec.model_validate(sizes | {"drop": spec.drop}).model_dump())
         theirs |= dict(self.facts) | {key: ours[key] for key in self.free}
-        if "tokens.class_token" in self.free:  # it is read, or else the mean over the patches
+        if (
+            "tokens.class_token" in self.free and "pool" not in self.free
+        ):  # it is read, or else the mean over the patches
             mean = spec.pool if spec.pool == "map" and self.map_pool else "mean"
             theirs["pool"] = "cls" if spec.tokens.class_token else mean
         # Slots for tokens that are not there are all the same.
