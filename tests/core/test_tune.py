@@ -56,7 +56,7 @@ def test_by_default_everything_moves_alike() -> None:
             lambda name: name not in HEAD and not name.startswith("norm."),
         ),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_what_is_frozen(tune: dict[str, Any], frozen: Any) -> None:
     made = recipe(**tune)

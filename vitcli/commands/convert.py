@@ -17,6 +17,14 @@ def group() -> None:
     """Keeps `weights` a sub-command while it is the only one."""
 
 
+def _help_layout(name: str | None) -> None:
+    if name is not None:
+        from vitcli.jobs.pages import page
+
+        typer.echo(page(name))
+        raise typer.Exit
+
+
 @app.command("weights")
 def weights(
     source: Annotated[
@@ -55,6 +63,16 @@ def weights(
             "dinov2, dinov2-registers; or bilinear.",
         ),
     ] = "timm",
+    help_layout: Annotated[
+        str | None,
+        typer.Option(
+            "--help-layout",
+            metavar="LAYOUT",
+            is_eager=True,
+            callback=_help_layout,
+            help="Tell what a layout derives and assumes, and its names.",
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Run both files on every engine, and on the library they belong to."),

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitcli.core.errors import WeightsError, reason
 from vitcli.weights.file import Weights, check_values, replacing
 
 _MOST_TENSORS, _MOST_BYTES = 10_000, 8 << 30
-_PREFIXES = ("opt/target/", "params/")
+_PREFIXES = ("opt/target/", "params/", "img/")
 # What linen calls the parts of a block, and what they were called before.
 _LINEN = {
     "LayerNorm_1/": "LayerNorm_2/",
@@ -57,7 +58,7 @@ def read_npz(path: Path) -> Weights:
         raise
     except Exception as error:  # a damaged archive, or header of an array, may raise anything
         raise WeightsError(f"{path} is not a whole archive of arrays: {reason(error)}") from error
-    weights = {_published(name): value for name, value in found.items()}
+    weights = {_published(name): _wide(value) for name, value in found.items()}
     if len(weights) != len(members):
         raise WeightsError(f"{path} holds two tensors of one name")
     weights = dict(_unstacked(weights))
@@ -81,6 +82,13 @@ def write_npz(path: Path, weights: Weights, *, linen: bool = False) -> None:
         np.savez(file, **named)  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
+
+
+def _wide(value: NDArray[Any]) -> NDArray[Any]:
+    """Returns bfloat16, which NumPy writes as two bytes without a type, and float16 as float32, exactly."""
+    if value.dtype == np.dtype("V2"):
+        return (value.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def _published(name: str) -> str:

@@ -34,6 +34,12 @@ _TORCHVISION = Code(
     facts={"norm.eps": 1e-6},
     free=("head.pre_logits",),
     fit="crop",
+    notes=(
+        "torchvision.models.VisionTransformer: sizes, and pre_logits of a representation_size, come from shapes",
+        "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-6, exact GELU, pool cls",
+        "the older names of the MLP, linear_1 and linear_2, are read; the newer ones are written",
+        "ImageNet's mean and standard deviation, the short side resized and the middle cut out",
+    ),
 )
 
 
@@ -76,6 +82,12 @@ _GOOGLE = Code(
     heads=f"{_ATTENTION}/query/bias".format(i=0),
     mean=(0.5,),
     std=(0.5,),
+    notes=(
+        "google-research/vision_transformer's .npz: sizes, heads and pre_logits come from shapes",
+        "both numberings of sub-modules are read, below opt/target/, params/ or nothing; the published one is written",
+        "tanh GELU, eps 1e-6; the class token is read, or the mean over the patches where there is none",
+        "mean and standard deviation 0.5, both sides resized",
+    ),
 )
 
 _POOL = "MAPHead_0/MultiHeadDotProductAttention_0"
@@ -104,6 +116,13 @@ _BIG_VISION = Code(
     heads=f"{_ATTENTION}/query/bias".format(i=0),
     mean=(0.5,),
     std=(0.5,),
+    notes=(
+        "big_vision's .npz: sizes, heads, pre_logits and attention pooling come from shapes",
+        "blocks stacked for a scan are read, below params/, params/img/ or nothing; written one by one below params/",
+        "tanh GELU, eps 1e-6; class token, attention pooling (MAPHead_0), or else the mean over the patches",
+        "without a table positions are the fixed sin-cos ones: model.image_size=N is needed",
+        "mean and standard deviation 0.5, both sides resized",
+    ),
 )
 
 PEERS: Mapping[str, Code] = {
