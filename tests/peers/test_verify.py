@@ -42,6 +42,24 @@ def test_both_engines_and_the_library_agree(state_dict: Path, tmp_path: Path) ->
     assert any(row["float32"] > 0 for row in evidence)
 
 
+@pytest.mark.parametrize("layout", ["timm", "huggingface"])
+def test_what_we_write_is_run_by_its_library(layout: str, state_dict: Path, tmp_path: Path) -> None:
+    target = tmp_path / "there" / "model.safetensors"
+    target.parent.mkdir()
+    library = {"timm": "timm", "huggingface": "transformers"}[layout]
+    native = tmp_path / "native.safetensors"
+    assert here("convert", "weights", state_dict, native, "model.num_heads=3").code == 0
+    result = here("convert", "weights", native, target, "--to", layout, "--verify", "--json")
+    assert result.code == 0, result.err
+    evidence = json.loads(result.out)["evidence"]
+    assert [row["engine"] for row in evidence if row["against"].startswith(library)] == ["torch", "jax"]
+    assert all(row["float64"] <= 1e-9 for row in evidence)
+    # And from there: the configuration beside the file is what the library reads.
+    back = here("convert", "weights", target, tmp_path / "back.safetensors", "--verify", "--json")
+    assert back.code == 0, back.err
+    assert any(row["against"].startswith(library) for row in json.loads(back.out)["evidence"])
+
+
 def test_a_difference_ends_with_exit_code_3(
     state_dict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
