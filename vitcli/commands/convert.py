@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitcli.commands import options
+
+if TYPE_CHECKING:
+    from vitcli.jobs.convert import ConvertResult
 
 app = typer.Typer(help="Carry weights between layouts, verified.", no_args_is_help=True)
 
@@ -25,67 +28,78 @@ def _help_layout(name: str | None) -> None:
         raise typer.Exit
 
 
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
+]
+Target = Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
+]
+From = Annotated[str | None, typer.Option("--from", help="Layout of SRC; none: seen from its names.")]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="native, torch, jax, timm, dinov2, clip, torchvision, huggingface, google, big_vision, "
+        "origin-jax|torch|custom|homework; "
+        "of an adapter: native, peft, peft-timm, peft-transformers, peft-transformers4.",
+    ),
+]
+Adapt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapt",
+        metavar="model.key=value",
+        help="What is to be otherwise in DST: model.image_size, model.patch_size, model.in_channels; repeatable.",
+    ),
+]
+Resample = Annotated[
+    str,
+    typer.Option(
+        "--resample",
+        help="Positions and patches of another size as in timm, huggingface, torchvision, google, big_vision, "
+        "dinov2, dinov2-registers; or bilinear.",
+    ),
+]
+HelpLayout = Annotated[
+    str | None,
+    typer.Option(
+        "--help-layout",
+        metavar="LAYOUT",
+        is_eager=True,
+        callback=_help_layout,
+        help="Tell what a layout derives and assumes, and its names.",
+    ),
+]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Run both files on every engine, and on the library they belong to."),
+]
+Merge = Annotated[
+    bool, typer.Option("--merge", help="Add low-rank adapters to the weights that they stand beside.")
+]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        "--base", metavar="FILE", help="What an adapter was trained from; none: as the adapter says."
+    ),
+]
+
+
 @app.command("weights")
 def weights(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
-    ],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
-    ] = None,
-    layout: Annotated[
-        str | None, typer.Option("--from", help="Layout of SRC; none: seen from its names.")
-    ] = None,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help="native, torch, jax, timm, dinov2, clip, torchvision, huggingface, google, big_vision, "
-            "origin-jax|torch|custom|homework; "
-            "of an adapter: native, peft, peft-timm, peft-transformers, peft-transformers4.",
-        ),
-    ] = "native",
-    adapt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--adapt",
-            metavar="model.key=value",
-            help="What is to be otherwise in DST: model.image_size, model.patch_size, model.in_channels; repeatable.",
-        ),
-    ] = None,
-    resample: Annotated[
-        str,
-        typer.Option(
-            "--resample",
-            help="Positions and patches of another size as in timm, huggingface, torchvision, google, big_vision, "
-            "dinov2, dinov2-registers; or bilinear.",
-        ),
-    ] = "timm",
-    help_layout: Annotated[
-        str | None,
-        typer.Option(
-            "--help-layout",
-            metavar="LAYOUT",
-            is_eager=True,
-            callback=_help_layout,
-            help="Tell what a layout derives and assumes, and its names.",
-        ),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Run both files on every engine, and on the library they belong to."),
-    ] = False,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Add low-rank adapters to the weights that they stand beside.")
-    ] = False,
-    base: Annotated[
-        Path | None,
-        typer.Option(
-            "--base", metavar="FILE", help="What an adapter was trained from; none: as the adapter says."
-        ),
-    ] = None,
+    source: Source,
+    target: Target,
+    overrides: Overrides = None,
+    layout: From = None,
+    to: To = "native",
+    adapt: Adapt = None,
+    resample: Resample = "timm",
+    help_layout: HelpLayout = None,
+    verify: Verify = False,
+    merge: Merge = False,
+    base: Base = None,
     backend: options.Backend = None,
     device: options.Device = None,
     as_json: options.Json = False,
@@ -119,6 +133,13 @@ def weights(
     if as_json:
         options.print_json({key: str(v) if isinstance(v, Path) else v for key, v in asdict(result).items()})
         return
+    _tell(result)
+
+
+def _tell(result: ConvertResult) -> None:
+    """Prints what was done, how far logits are apart, and what may follow."""
+    from vitcli import render
+
     compared = "tensors alone were compared: an adapter has no logits"
     if result.backend is not None:
         compared = (

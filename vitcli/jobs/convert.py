@@ -21,7 +21,7 @@ from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
 from vitcli.weights.beside import configuration
 from vitcli.weights.file import Weights
-from vitcli.weights.header import Layout
+from vitcli.weights.header import Card, Layout
 from vitcli.weights.layouts import from_native, to_native
 from vitcli.weights.lora import merged, plain
 from vitcli.weights.names import LAYOUTS, file_shapes
@@ -49,6 +49,15 @@ class ConvertResult:
     difference_float64: float | None = None
     difference_float32: float | None = None
     evidence: Sequence[Evidence] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proof:
+    """Where logits are compared; `verify` on all engines and the library too."""
+
+    backend: str
+    device: str | None
+    verify: bool
 
 
 def convert(
@@ -108,40 +117,56 @@ def convert(
     card = adapted_card(file.card, adaptations)
     written = replace(card, spec=plain(card.spec), base=None) if merge else card
     file_shapes(written.spec, into)  # refused before any value is read
-    beside = configuration(written, into)
-    _check_beside(beside, target)
-    native = file.read()
-    weights, notes = adapt(native, file.card, card, init=init)
+    _check_beside(configuration(written, into), target)
+    proof = _Proof(backend=backend, device=device, verify=verify)
+    return _carry(
+        file, target, into, adapted=card, written=written, init=init, proof=proof, reporter=reporter
+    )
+
+
+def _carry(
+    file: WeightsFile,
+    target: Path,
+    into: Layout,
+    *,
+    adapted: Card,
+    written: Card,
+    init: InitSpec,
+    proof: _Proof,
+    reporter: Reporter,
+) -> ConvertResult:
+    """Writes the weights of a file, adapted and then perhaps merged, and proves what was written."""
+    native, beside, merge = file.read(), configuration(written, into), adapted.spec != written.spec
+    weights, notes = adapt(native, file.card, adapted, init=init)
     for note in notes:
         reporter.note(note)
-    reporter.note(
-        f"{path} ({file.layout}) -> {target} ({to}): {len(weights)} tensors; comparing on {backend}"
-    )
-    engine = registry.load(backend)
-    before = logits_of(engine, card.spec, weights, device)
+    told = f"{file.path} ({file.layout}) -> {target} ({into})"
+    reporter.note(f"{told}: {len(weights)} tensors; comparing on {proof.backend}")
+    engine = registry.load(proof.backend)
+    before = logits_of(engine, adapted.spec, weights, proof.device)
     if merge:
-        weights, _ = merged(weights, card.spec)
+        weights, _ = merged(weights, adapted.spec)
     evidence: Sequence[Evidence] = ()
     with _unverified(target) as unverified:
         write_tensors(unverified, from_native(weights, written.spec, into), written, into)
         there = open_tensors(unverified)[1]()
         again = to_native(there, written.spec, into)
-        apart = differences(logits_of(engine, written.spec, again, device), before)
-        _judge(path, target, apart["float64"], MERGED if merge else TOLERANCE, weights, again)
-        if verify:
+        apart = differences(logits_of(engine, written.spec, again, proof.device), before)
+        _judge(file.path, target, apart["float64"], MERGED if merge else TOLERANCE, weights, again)
+        if proof.verify:
             copy = Side(path=target, layout=into, card=written, there=there, native=again, texts=beside)
-            evidence = prove(original_side(file, native), copy, device=device, reporter=reporter)
+            evidence = prove(original_side(file, native), copy, device=proof.device, reporter=reporter)
         for name, text in beside.items():
             (target.parent / name).write_text(text, encoding="utf-8")
         unverified.replace(target)
     return ConvertResult(
-        source=path,
+        source=file.path,
         target=target,
         layout_from=file.layout,
         layout_to=into,
         tensors=len(weights),
         parameters=sum(value.size for value in weights.values()),
-        backend=backend,
+        backend=proof.backend,
         difference_float64=apart["float64"],
         difference_float32=apart["float32"],
         evidence=evidence,
