@@ -32,6 +32,7 @@ def test_a_probe_trains_the_head_alone(backend: str, tmp_path: Path) -> None:
     said = here("train", "digits", "-b", backend, *TINY, *wanted, "--runs", tmp_path, "--json")
     assert said.code == 0, said.err
     assert f"trains {HEAD} of {PARAMETERS:,} parameters, 1,257 training images" in said.err
+    assert "most of this model is frozen at random first weights; --init FILE" in said.err
     run = Path(json.loads(said.out)["run"])
     text = (run / "recipe.toml").read_text()
     assert tomllib.loads(text)["tune"] == {

@@ -34,7 +34,7 @@ class Hub:
     tokens: set[str | None] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
@@ -64,91 +64,89 @@ class Hub:
         self._http.server_close()
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
 
-        def do_HEAD(self) -> None:
-            self._serve()
+    def do_HEAD(self) -> None:
+        self._serve()
 
-        def do_GET(self) -> None:
-            self._serve()
+    def do_GET(self) -> None:
+        self._serve()
 
-        def _serve(self) -> None:
-            self.close_connection = True
-            path = self.path.partition("?")[0]
-            if found := re.fullmatch(r"/cdn/([0-9a-f]{64})/(.+)", path):
-                model = next(m for m in hub.models.values() if found[2] in m)
-                self._send(found[2], model[found[2]])
-                return
-            found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            if found is None:
-                self._answer(404, b"")
-                return
-            repo, revision, name = found.groups()
-            hub.revisions.append(revision)
-            hub.tokens.add(self.headers.get("Authorization"))
-            if hub.faults.get(name) == "page":
-                hub.asked.append((self.command, name, None))
-                self._answer(200, b"<!doctype html><p>Please log in</p>", {"Content-Type": "text/html"})
-            elif hub.faults.get(name) == "busy":
-                hub.asked.append((self.command, name, None))
-                self._answer(500, b"")
-            elif repo not in hub.models:
-                self._answer(401, b"", {"X-Error-Code": "RepoNotFound"})
-            elif repo in hub.gated:
-                self._answer(403, b"", {"X-Error-Code": "GatedRepo"})
-            elif revision not in ("main", "v1", COMMIT):
-                self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
-            elif name not in hub.models[repo]:
-                self._answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-            else:
-                self._file(name, hub.models[repo][name])
+    def _serve(self) -> None:
+        self.close_connection = True
+        path = self.path.partition("?")[0]
+        if found := re.fullmatch(r"/cdn/([0-9a-f]{64})/(.+)", path):
+            model = next(m for m in self.hub.models.values() if found[2] in m)
+            self._send(found[2], model[found[2]])
+            return
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if found is None:
+            self._answer(404, b"")
+            return
+        repo, revision, name = found.groups()
+        self.hub.revisions.append(revision)
+        self.hub.tokens.add(self.headers.get("Authorization"))
+        if self.hub.faults.get(name) == "page":
+            self.hub.asked.append((self.command, name, None))
+            self._answer(200, b"<!doctype html><p>Please log in</p>", {"Content-Type": "text/html"})
+        elif self.hub.faults.get(name) == "busy":
+            self.hub.asked.append((self.command, name, None))
+            self._answer(500, b"")
+        elif repo not in self.hub.models:
+            self._answer(401, b"", {"X-Error-Code": "RepoNotFound"})
+        elif repo in self.hub.gated:
+            self._answer(403, b"", {"X-Error-Code": "GatedRepo"})
+        elif revision not in ("main", "v1", COMMIT):
+            self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        elif name not in self.hub.models[repo]:
+            self._answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+        else:
+            self._file(name, self.hub.models[repo][name])
 
-        def _file(self, name: str, content: bytes) -> None:
-            headers = {"X-Repo-Commit": COMMIT}
-            if len(content) < LARGE:
-                headers["ETag"] = f'"{hashlib.sha1(content).hexdigest()}"'
-                self._send(name, content, headers)
-                return
-            digest = hashlib.sha256(content).hexdigest()
-            headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-            if self.command == "HEAD":
-                hub.asked.append(("HEAD", name, None))
-            self._answer(302, b"", {**headers, "Location": f"{hub.storage}/cdn/{digest}/{name}"})
+    def _file(self, name: str, content: bytes) -> None:
+        headers = {"X-Repo-Commit": COMMIT}
+        if len(content) < LARGE:
+            headers["ETag"] = f'"{hashlib.sha1(content).hexdigest()}"'
+            self._send(name, content, headers)
+            return
+        digest = hashlib.sha256(content).hexdigest()
+        headers |= {"X-Linked-ETag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+        if self.command == "HEAD":
+            self.hub.asked.append(("HEAD", name, None))
+        self._answer(302, b"", {**headers, "Location": f"{self.hub.storage}/cdn/{digest}/{name}"})
 
-        def _send(self, name: str, content: bytes, headers: dict[str, str] | None = None) -> None:
-            wanted = self.headers.get("Range")
-            hub.asked.append((self.command, name, wanted))
-            begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-            body = content[begin:]
-            headers = dict(headers or {})
-            if wanted:
-                headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            fault = hub.faults.get(name) if self.command == "GET" else None
-            cut = None
-            if fault == "short":
-                body = body[:-7]
-            elif fault == "other":
-                body = bytes(len(body))
-            elif fault == "cut" and not wanted:
-                cut = len(body) // 2
-                del hub.faults[name]
-            self._answer(206 if wanted else 200, body, headers, cut)
+    def _send(self, name: str, content: bytes, headers: dict[str, str] | None = None) -> None:
+        wanted = self.headers.get("Range")
+        self.hub.asked.append((self.command, name, wanted))
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        body = content[begin:]
+        headers = dict(headers or {})
+        if wanted:
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        fault = self.hub.faults.get(name) if self.command == "GET" else None
+        cut = None
+        if fault == "short":
+            body = body[:-7]
+        elif fault == "other":
+            body = bytes(len(body))
+        elif fault == "cut" and not wanted:
+            cut = len(body) // 2
+            del self.hub.faults[name]
+        self._answer(206 if wanted else 200, body, headers, cut)
 
-        def _answer(
-            self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body if cut is None else body[:cut])
+    def _answer(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, cut: int | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body if cut is None else body[:cut])
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Tells nothing."""
-
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Tells nothing."""

@@ -118,6 +118,10 @@ def train(
         f"{_trained(resolved)} parameters, {len(store):,} training images, "
         f"{span.steps:,} steps in {span.epochs} epochs"
     )
+    if start is None and _frozen(resolved):
+        reporter.note(
+            "most of this model is frozen at random first weights; --init FILE starts from trained ones"
+        )
     folder = RunFolder(path)
     folder.create(resolved, f"{recipe}, as run on {backend}")
     if origin is not None:
@@ -139,6 +143,13 @@ def train(
     finally:
         folder.close()
     return TrainResult(run=path, backend=backend, best=loop.best, seconds=seconds, images_per_second=speed)
+
+
+def _frozen(recipe: Recipe) -> bool:
+    """Whether most of a model is left as it is."""
+    table = parameter_table(recipe.model)
+    trained = sum(table[name].size for name in plan(recipe))
+    return 2 * trained < sum(parameter.size for parameter in table.values())
 
 
 def _trained(recipe: Recipe) -> str:
