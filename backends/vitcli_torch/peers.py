@@ -88,18 +88,31 @@ def _transformers(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder)
-    names = config.architectures or ["AutoModelForImageClassification" if spec.num_classes else "AutoModel"]
-    kind = getattr(transformers, names[0])
-    model, report = kind.from_pretrained(folder, config=config, output_loading_info=True)
-    if report["missing_keys"]:  # they would be drawn at random
+    options: dict[str, Any] = {}
+    if spec.num_classes:
+        usual = ["AutoModelForImageClassification"]
+        kind = getattr(transformers, (config.architectures or usual)[0])
+    else:
+        kind = transformers.AutoModel
+        if config.model_type in ("vit", "deit"):  # a pooler that the file has not would be drawn at random
+            options["add_pooling_layer"] = spec.head.pre_logits is not None
+        if config.model_type == "vit_mae":
+            config.mask_ratio = (
+                0.0  # all patches are seen, in an order that the class token does not depend on
+            )
+    model, report = kind.from_pretrained(folder, config=config, output_loading_info=True, **options)
+    if report["missing_keys"]:
         raise ValueError(f"it misses {sorted(report['missing_keys'])[0]}")
     model = model.eval().double()
 
     def logits(pixels: Tensor) -> Tensor:
         out = model(pixels)
-        found = out.logits if spec.num_classes else out.last_hidden_state[:, 0]
-        if spec.head.pre_logits is not None and not spec.num_classes:
-            found = out.pooler_output
-        return found  # type: ignore[no-any-return]
+        if spec.num_classes:
+            features = out.logits
+        elif spec.head.pre_logits is not None:
+            features = out.pooler_output
+        else:
+            features = out.last_hidden_state[:, 0]
+        return features  # type: ignore[no-any-return]
 
     return logits

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+import transformers
 from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.cli.running import here
@@ -58,6 +60,30 @@ def test_what_we_write_is_run_by_its_library(layout: str, state_dict: Path, tmp_
     back = here("convert", "weights", target, tmp_path / "back.safetensors", "--verify", "--json")
     assert back.code == 0, back.err
     assert any(row["against"].startswith(library) for row in json.loads(back.out)["evidence"])
+
+
+@pytest.mark.parametrize(
+    "kind", ["ViTMAEForPreTraining", "ViTForMaskedImageModeling", "ViTModel", "DeiTModel"]
+)
+def test_models_without_a_classifier_are_run(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {
+        "image_size": 16,
+        "patch_size": 4,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 40,
+        "encoder_stride": 4,
+    }
+    described: Any = getattr(transformers, kind).config_class(**sizes)
+    built: Any = getattr(transformers, kind)(described)
+    built.save_pretrained(tmp_path / "theirs")
+    source = tmp_path / "theirs" / "model.safetensors"
+    result = here("convert", "weights", source, tmp_path / "out.safetensors", "--verify", "--json")
+    assert result.code == 0, result.err
+    evidence = json.loads(result.out)["evidence"]
+    assert sum(row["against"].startswith("transformers") for row in evidence) == 2
 
 
 def test_a_difference_ends_with_exit_code_3(
