@@ -49,6 +49,7 @@ CLIP = Code(
         r"input_resolution|context_length|vocab_size",
     ),
     fit="crop",
+    interpolation="bicubic",
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     notes=(

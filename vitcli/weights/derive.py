@@ -296,4 +296,10 @@ def _assumed(draft: Draft, code: Code, source: str, reporter: Reporter) -> Draft
 def _seen(spec: ModelSpec, code: Code | None) -> Preprocess:
     """Returns how a code saw images; a recipe's defaults where that is not known."""
     data = code or DataSpec()
-    return Preprocess(fit=data.fit, size=spec.image_size, mean=data.mean, std=data.std)
+    return Preprocess(
+        fit=data.fit,
+        size=spec.image_size,
+        mean=data.mean,
+        std=data.std,
+        interpolation=data.interpolation,
+    )

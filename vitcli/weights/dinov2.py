@@ -39,6 +39,7 @@ def _code(*, gated: bool) -> Code:
         aliases=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
         dropped=("mask_token",),
         fit="crop",
+        interpolation="bicubic",
         notes=(
             "sizes, registers, LayerScale and SwiGLU (mlp.w12, mlp.w3) come from names and shapes; chunked blocks "
             "are read",

@@ -220,6 +220,7 @@ def _dinov2_code(*, registers: bool, classifier: bool, gated: bool) -> Code:
             "model_type": kind,
         },
         fit="crop",
+        interpolation="bicubic",
         notes=(
             f"{name}{'ForImageClassification: pool cls_mean' if classifier else 'Model: pool cls, no classifier'}"
             f"{', gated MLP' if gated else ''}",

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from vitcli.core.parameters import Parameter
+from vitcli.core.recipe import Interpolation
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.place import Place, Shape, inverse, permuted
 
@@ -125,6 +126,7 @@ class Code:
     facts: Mapping[str, Any]
     marker: str
     fit: Literal["squash", "crop"] = "squash"
+    interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     free: tuple[str, ...] = ()

@@ -89,6 +89,7 @@ def _code(*, distilled: bool) -> Code:
         # DeiT-III's own files.
         aliases=((r"^blocks\.(\d+)\.gamma_([12])$", r"blocks.\1.ls\2.gamma"),),
         fit="crop",
+        interpolation="bicubic",
         mean=(0.5,),
         std=(0.5,),
         notes=(
