@@ -75,13 +75,18 @@ def _fault(request: Request, seed: int) -> tuple[dict[str, bytes | None], list[s
     texts = [name for name in request.files if name.endswith(".json")]
     tensors = [name for name in request.files if name not in texts]
     name = chance.choice(texts if texts and chance.random() < 0.5 else tensors)
-    bad: dict[str, bytes | None] = {name: (damaged_json if name in texts else damaged)(request.files[name], seed)}
+    bad: dict[str, bytes | None] = {
+        name: (damaged_json if name in texts else damaged)(request.files[name], seed)
+    }
     if name in texts and chance.random() < 0.05:
         bad[name] = None
     more, suffix = [], "safetensors"
     way = chance.random()
     if way < 0.15:
-        more, suffix = ["--to", chance.choice([*LAYOUTS, "peft"])], chance.choice(["safetensors", "pth", "npz"])
+        more, suffix = (
+            ["--to", chance.choice([*LAYOUTS, "peft"])],
+            chance.choice(["safetensors", "pth", "npz"]),
+        )
     elif way < 0.3:
         more = ["--adapt", f"model.{chance.choice(_ADAPTATIONS)}"]
     elif way < 0.35:

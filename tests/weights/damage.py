@@ -56,7 +56,17 @@ _TOKENS = (
     "[1e308, -1]",
     '["\\n", null]',
 )
-_WHOLE = (b"", b"null", b"[]", b"{}", b"3", b'"text"', b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"{" * 50_000)
+_WHOLE = (
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b"3",
+    b'"text"',
+    b"\xff\xfe{\x00}\x00",
+    b"\xef\xbb\xbf{}",
+    b"{" * 50_000,
+)
 _LENGTHS = (0, 1, 2, 7, 2**24, 10**8, 10**9, 2**31, 2**63, 2**64 - 1)
 
 Chance = random.Random

@@ -145,9 +145,7 @@ KINDS: dict[str, Kind] = {
     "timm, map": Kind(layout="timm", suffix="pth", wrapping="bare", changes=_TIMM, arguments=()),
     "timm, ema": Kind(layout="timm", suffix="pth", wrapping="ema"),
     "timm, bfloat16": Kind(layout="timm", suffix="safetensors", wrapping="half", changes=_DEIT),
-    "dinov2": Kind(
-        layout="dinov2", suffix="pth", wrapping="bare", changes={**_DINOV2, "tokens": _REGISTERS}
-    ),
+    "dinov2": Kind(layout="dinov2", suffix="pth", wrapping="bare", changes={**_DINOV2, "tokens": _REGISTERS}),
     "dinov2, gated": Kind(
         layout="dinov2",
         suffix="safetensors",

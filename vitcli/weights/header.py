@@ -15,7 +15,7 @@ from typing import Any, Literal
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation, Recipe
 from vitcli.core.record import Floats, Record
-from vitcli.core.spec import Count, ModelSpec
+from vitcli.core.spec import ModelSpec, Size
 
 SCHEMA = "1"
 Layout = Literal[
@@ -36,13 +36,15 @@ Layout = Literal[
 ]
 # Bytes; the format allows 100 MB, the largest model that vit knows needs a hundredth of this.
 _MAX_HEADER = 10_000_000
+# The deepest models have a few thousand tensors, of four axes at most; five where blocks are stacked.
+MOST_TENSORS, _MOST_SIDES = 10_000, 8
 
 
 class Preprocess(Record):
     """How an image file becomes a model's input: fitted to `size`, the middle cut out, normalised."""
 
     fit: Literal["squash", "crop"]
-    size: Count
+    size: Size
     mean: Floats
     std: Floats
     interpolation: Interpolation = "bilinear"
@@ -127,9 +129,13 @@ def read_header(path: Path) -> Header:
         metadata = entries.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are not texts by name")
+        if len(entries) > MOST_TENSORS:
+            raise ValueError(f"{len(entries):,} tensors in it; vit reads {MOST_TENSORS:,}")
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         if not all(isinstance(side, int) for shape in shapes.values() for side in shape):
             raise ValueError("a shape in it is not a list of whole numbers")
+        if (most := max(map(len, shapes.values()), default=0)) > _MOST_SIDES:
+            raise ValueError(f"a shape in it has {most:,} sides; vit reads {_MOST_SIDES}")
         stored = {
             name: (str(entry["dtype"]), 8 + length + entry["data_offsets"][0])
             for name, entry in entries.items()
