@@ -19,11 +19,13 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from tests.cli.inputs import finished_run
 from tests.cli.running import Result, here
 from tests.cli.test_damage import LONGEST, MOST
 from tests.models import random_weights
 from tests.weights.kinds import KINDS
 from vitcli.core import registry
+from vitcli.weights.header import read_header
 from vitcli.weights.layouts import from_native
 
 Place = Callable[[Path], object]
@@ -249,3 +251,58 @@ def test_a_configuration_beyond_any_model_is_not_read(tmp_path: Path) -> None:
     source = KINDS["timm"].write(tmp_path)
     os.truncate(tmp_path / "config.json", 5 << 30)
     assert "config.json" in convert(source)
+
+
+def test_a_state_dict_is_known_by_its_content(tmp_path: Path) -> None:
+    """PyTorch itself would take the suffix at its word."""
+    path = KINDS["pth"].write(tmp_path).rename(tmp_path / "model.safetensors")
+    said = here("convert", "weights", path, tmp_path / "out.safetensors", "model.num_heads=3", "-b", "torch")
+    assert said.code == 0, said.err
+
+
+def test_names_in_an_archive_that_are_no_text_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\N{GREEK SMALL LETTER ALPHA}/data.pkl", b"")
+    path.write_bytes(path.read_bytes().replace("\N{GREEK SMALL LETTER ALPHA}".encode(), b"\xb4\xff"))
+    assert "not a whole PyTorch file" in convert(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key", "value", "words"),
+    [
+        ("timm", "config.json", "architecture", "x" * 100_000, "vit reads vit_*"),
+        ("timm", "config.json", "pretrained_cfg", {"mean": {}}, "cannot be understood"),
+        ("timm", "config.json", "pretrained_cfg", {"std": [0.5, 0, 0.5]}, "cannot be understood"),
+        ("transformers, ViT", "config.json", "hidden_act", ["x" * 100_000], "vit has gelu_new"),
+        ("transformers, ViT", "preprocessor_config.json", "image_std", [-1], "cannot be understood"),
+    ],
+)
+def test_what_a_configuration_says_is_quoted_in_part(
+    tmp_path: Path, kind: str, name: str, key: str, value: Any, words: str
+) -> None:
+    source, beside = KINDS[kind].write(tmp_path), tmp_path / name
+    beside.write_text(json.dumps({**json.loads(beside.read_text()), key: value}))
+    line = convert(source)
+    assert str(beside) in line
+    assert words in line
+
+
+def test_a_filter_that_is_no_name_is_told(tmp_path: Path) -> None:
+    source, config = KINDS["timm"].write(tmp_path), tmp_path / "config.json"
+    said = json.loads(config.read_text())
+    said["pretrained_cfg"] |= {"interpolation": ["bicubic"], "mean": [0.1, 0.3]}
+    config.write_text(json.dumps(said))
+    result = here("convert", "weights", source, tmp_path / "out.safetensors", "-b", "torch")
+    assert result.code == 0, result.err
+    assert "resizes images ['bicubic']" in result.err
+    card = read_header(tmp_path / "out.safetensors").card
+    assert card is not None
+    assert card.preprocess.mean == (0.2,)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a=" + b"[" * 50_000])
+def test_a_recipe_beside_weights_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    run = finished_run(tmp_path / "run")
+    (run / "recipe.toml").write_bytes(content)
+    assert "recipe.toml" in refused("evaluate", run, "--device", "cpu")

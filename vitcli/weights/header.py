@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation, Recipe
 from vitcli.core.record import Floats, Record
@@ -48,6 +50,20 @@ class Preprocess(Record):
     mean: Floats
     std: Floats
     interpolation: Interpolation = "bilinear"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Preprocess:
+        if not self.mean or not self.std or min(self.std) <= 0:
+            raise ValueError(f"mean={list(self.mean)} and std={list(self.std)}: std must be positive")
+        return self
+
+    def fitted(self, channels: int) -> Preprocess:
+        """Returns the same with one number for all channels where it has not one for each."""
+
+        def fitting(values: tuple[float, ...]) -> tuple[float, ...]:
+            return values if len(values) in (1, channels) else (round(sum(values) / len(values), 6),)
+
+        return self.model_copy(update={"mean": fitting(self.mean), "std": fitting(self.std)})
 
 
 class Base(Record):
@@ -187,6 +203,11 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has damaged metadata: {error}") from error
+    if card.preprocess != card.preprocess.fitted(card.spec.in_channels):
+        raise WeightsError(
+            f"{path} has damaged metadata: mean and std have not one number, nor one for each of "
+            f"{card.spec.in_channels} channels"
+        )
     if len(card.classes) != card.spec.num_classes:
         raise WeightsError(
             f"{path} has damaged metadata: {len(card.classes)} class names for {card.spec.num_classes} classes"
