@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import model_validator
-
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation, Recipe
-from vitcli.core.record import Floats, Record
+from vitcli.core.record import Deviations, Means, Record
 from vitcli.core.spec import ModelSpec, Size
 
 SCHEMA = "1"
@@ -47,15 +45,9 @@ class Preprocess(Record):
 
     fit: Literal["squash", "crop"]
     size: Size
-    mean: Floats
-    std: Floats
+    mean: Means
+    std: Deviations
     interpolation: Interpolation = "bilinear"
-
-    @model_validator(mode="after")
-    def _possible(self) -> Preprocess:
-        if not self.mean or not self.std or min(self.std) <= 0:
-            raise ValueError(f"mean={list(self.mean)} and std={list(self.std)}: std must be positive")
-        return self
 
     def fitted(self, channels: int) -> Preprocess:
         """Returns the same with one number for all channels where it has not one for each."""
