@@ -21,6 +21,8 @@ from vitcli.core.reporter import Advance
 
 # Seconds between lines of progress where there is no terminal.
 _QUIET = 10.0
+# Characters of a line of talk; messages quote values of files, which may be of any length.
+_LONGEST = 1200
 
 
 def out() -> Console:
@@ -53,7 +55,7 @@ class ConsoleReporter:
 
     def note(self, text: str) -> None:
         """Tells one line."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(_cut(text), soft_wrap=True)
 
     @contextmanager
     def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
@@ -122,8 +124,12 @@ def next_command(text: str) -> None:
 
 def error_line(message: str) -> None:
     """Prints an error: one line on stderr."""
-    text = " ".join(message.split())
-    talk().print(f"error: {text}", soft_wrap=True, style="red")
+    talk().print(f"error: {_cut(' '.join(message.split()))}", soft_wrap=True, style="red")
+
+
+def _cut(text: str) -> str:
+    """Returns a text that quotes a whole file of somebody's without the middle."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-295:]}"
 
 
 def _console(*, stderr: bool) -> Console:

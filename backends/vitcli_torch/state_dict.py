@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vitcli.core.archive import check_unpacked, members
 from vitcli.core.errors import VitError, WeightsError, reason
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Where training scripts put the state dict when they save more than it; averaged weights, which are the better
 # ones, before those of the last step, as timm chooses.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_DEEPEST = 8  # a damaged one may hold itself
 _NARROW = (torch.float16, torch.bfloat16)
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
@@ -35,15 +36,19 @@ def read_state_dict(path: Path, reporter: Reporter) -> dict[str, NDArray[Any]]:
     Raises:
         WeightsError: it is damaged, or holds more than tensors.
     """
+    check_unpacked(path, sum(members(path).values()))
     try:
         # Checkpoints of training scripts hold their options in this class, which is a bag of values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+            # Not the path: PyTorch would go by its suffix.
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
         raise _unread(path, error) from error
     content = _contained(path, content, reporter)
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path} holds no state dict (a map of name to tensor)")
+    sizes = [value.numel() * value.element_size() for value in content.values() if torch.is_tensor(value)]
+    check_unpacked(path, 2 * sum(sizes))  # views of one storage may be of any size; narrow ones become wide
     arrays = {str(name): _array(path, str(name), value) for name, value in content.items()}
     kinds = {str(value.dtype).removeprefix("torch.") for value in content.values() if value.dtype in _NARROW}
     if kinds:
@@ -67,7 +72,9 @@ def write_state_dict(path: Path, weights: Arrays) -> None:
 
 def _contained(path: Path, content: object, reporter: Reporter) -> object:
     """Returns the state dict inside what a training script saved; they may be nested."""
-    while isinstance(content, Mapping):
+    for _ in range(_DEEPEST):
+        if not isinstance(content, Mapping):
+            break
         inner = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:
             break
@@ -93,18 +100,15 @@ def _unread(path: Path, error: Exception) -> WeightsError:
 
 
 def _is_program(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return any(name.endswith("/constants.pkl") for name in members(path))
 
 
 def _array(path: Path, name: str, value: object) -> NDArray[Any]:
-    if not isinstance(value, torch.Tensor):
-        raise WeightsError(f"{path}: {name} is a {type(value).__name__}, not a tensor")
+    if not isinstance(value, torch.Tensor) or value.device.type != "cpu":
+        kind = type(value).__name__ if not isinstance(value, torch.Tensor) else "tensor without values"
+        raise WeightsError(f"{path}: {name} is a {kind}, not a tensor")
     known = value.dtype in (torch.float32, torch.float64, *_NARROW) or value.dtype in _WHOLE
     if not known or value.layout != torch.strided:
         raise WeightsError(f"{path}: {name} holds {value.dtype}, not numbers that vit reads")
     wide = value.float() if value.dtype in _NARROW else value
-    return wide.detach().contiguous().numpy()
+    return wide.detach().resolve_neg().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Weights files damaged in every way that a seed draws: cut, grown, bits flipped, headers that lie."""
+"""Files damaged in every way that a seed draws: cut, grown, bits flipped, headers and configurations that lie."""
 
 from __future__ import annotations
 
@@ -35,6 +35,38 @@ _NAMES = (
     "é" * 300,
 )
 _TYPES = ("F16", "BF16", "F64", "I64", "U8", "BOOL", "F8_E4M3", "C64", "f32", "", None, 4)
+# What a JSON text can say and no value of Python's `json.dumps` becomes; and values longer or deeper than any.
+_TOKENS = (
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e999",
+    "1e308",
+    "9" * 4000,
+    "9" * 5000,
+    "-0",
+    "0.0",
+    '"\\ud800"',
+    '"\\u0000"',
+    '"' + "x" * 100_000 + '"',
+    "[" * 20_000 + "]" * 20_000,
+    '{"a":' * 300 + "1" + "}" * 300,
+    "[" + "1," * 50_000 + "1]",
+    '{"height": "a"}',
+    "[1e308, -1]",
+    '["\\n", null]',
+)
+_WHOLE = (
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b"3",
+    b'"text"',
+    b"\xff\xfe{\x00}\x00",
+    b"\xef\xbb\xbf{}",
+    b"{" * 50_000,
+)
 _LENGTHS = (0, 1, 2, 7, 2**24, 10**8, 10**9, 2**31, 2**63, 2**64 - 1)
 
 Chance = random.Random
@@ -47,6 +79,38 @@ def damaged(good: bytes, seed: int) -> bytes:
     if good[8:9] == b"{":
         return chance.choice([*bytewise, *[_lie] * 8, _length])(good, chance)
     return chance.choice(bytewise)(good, chance)
+
+
+def damaged_json(good: bytes, seed: int) -> bytes:
+    """A copy of a JSON object with one fault, or a few of one sort."""
+    chance = Chance(seed)
+    fault = chance.choice(["value", "token", "token", "key", "name", "twin", "bytes", "whole"])
+    if fault == "whole":
+        return chance.choice(_WHOLE)
+    if fault == "bytes":
+        return chance.choice([_cut, _grow, _flip, _swap, _lose, _zero])(good, chance)
+    tree = json.loads(good)
+    if fault == "twin":
+        key = chance.choice(list(tree))
+        return good.rstrip()[:-1] + f", {json.dumps(key)}: {chance.choice(_TOKENS)}}}".encode()
+    node, key = _leaf(tree, chance)
+    if fault == "key":
+        del node[key]
+    elif fault == "name" and isinstance(node, dict):
+        node[chance.choice([*_NAMES, f"{key}s", "num_heads", "model_type"])] = node.pop(key)
+    elif fault == "value":
+        node[key] = chance.choice([*_NUMBERS, 10**9, "a\nb", -0.0])
+    else:
+        node[key] = "@@"
+    return json.dumps(tree).replace('"@@"', chance.choice(_TOKENS)).encode()
+
+
+def _leaf(tree: Any, chance: Chance) -> tuple[Any, Any]:
+    """An object or a list somewhere in a tree, and one of its keys."""
+    key = chance.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))
+    below = tree[key]
+    deeper = isinstance(below, dict | list) and below and chance.random() < 0.7
+    return _leaf(below, chance) if deeper else (tree, key)
 
 
 def _cut(good: bytes, chance: Chance) -> bytes:

@@ -64,7 +64,7 @@ def parse(text: str, origin: str) -> Draft:
     """
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RecipeError(f"{origin} is not valid TOML: {error}") from error
     lines = _lines(text)
     values: Values = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _from_list(value: Any) -> Any:
@@ -19,5 +19,10 @@ class Record(BaseModel):
 
 
 Floats = Annotated[tuple[float, ...], BeforeValidator(_from_list)]
+# Per channel: a mean, and a standard deviation, by which is divided.
+Means = Annotated[tuple[float, ...], BeforeValidator(_from_list), Field(min_length=1)]
+Deviations = Annotated[
+    tuple[Annotated[float, Field(gt=0.0)], ...], BeforeValidator(_from_list), Field(min_length=1)
+]
 Pair = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_from_list)]

@@ -15,6 +15,9 @@ from vitcli.core.record import Record, Texts
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
+# Beyond any model, and within what a table of its tensors can be made for: a damaged file may say any number.
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Few = Annotated[int, Field(ge=1, le=1_000)]
 Pool = Literal["cls", "mean", "mean_all", "cls_mean", "map"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
 # The linear layers of a block, as low-rank adapters name them: `qkv` is one adapter for all three.
@@ -79,7 +82,7 @@ class HeadSpec(Record):
     logits are the mean of both (DeiT, Touvron et al. 2021, arXiv:2012.12877, section 4).
     """
 
-    pre_logits: Count | None = None
+    pre_logits: Size | None = None
     bias: bool = True
     distilled: bool = False
 
@@ -125,16 +128,16 @@ class ModelSpec(Record):
         pydantic.ValidationError: for an unknown key, a value out of range or an impossible combination.
     """
 
-    image_size: Count
-    patch_size: Count
+    image_size: Size
+    patch_size: Size
     # Images have 1 or 3; a model of other inputs can be converted, and fed through the Python API.
-    in_channels: Count = 3
+    in_channels: Size = 3
     # 0: no classifier; the pooled features, or those of `head.pre_logits`, are what comes out.
-    num_classes: Annotated[int, Field(ge=0)]
-    embed_dim: Count
-    depth: Count
-    num_heads: Count
-    mlp_dim: Count
+    num_classes: Annotated[int, Field(ge=0, le=10_000_000)]
+    embed_dim: Size
+    depth: Few
+    num_heads: Few
+    mlp_dim: Size
     pool: Pool = "cls"
     # token: a block's linear layers map every token alike; sequence: each maps the whole sequence, flattened, so
     # that the length is part of the weights: a departure (the MLP is then N D -> mlp_dim -> N D).

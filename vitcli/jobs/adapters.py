@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from vitcli.core.errors import RequestError, VerificationError, WeightsError
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.jobs.tensors import open_tensors
+from vitcli.weights.config import read_json
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card, Header
@@ -184,14 +186,8 @@ def _base_path(adapter: Path, named: object, given: Path | None) -> Path:
 
 def _config(path: Path) -> Mapping[str, Any]:
     place = path.parent / CONFIG
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(place):
         raise WeightsError(
             f"{path} needs the {CONFIG} that PEFT wrote beside it: it says what adapters weigh"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{place} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{place} holds no JSON object")
-    return found
+        )
+    return read_json(place)

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vitcli.core.draft import parse, resolve, to_toml
+from vitcli.core.draft import resolve, to_toml
 from vitcli.core.errors import RequestError, VitError, WeightsError, nearest
 from vitcli.core.recipe import Recipe
+from vitcli.core.recipes import draft
 
 RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
 CURVES = "curves.png"
@@ -135,7 +136,7 @@ def recipe_of(weights: Path) -> Recipe | None:
     path = weights.parent / RECIPE
     if not path.is_file():
         return None
-    return resolve(parse(path.read_text(encoding="utf-8"), str(path)))
+    return resolve(draft(str(path)))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -110,6 +110,8 @@ def _renamed(header: Header, names: dict[str, str]) -> Header:
 
 
 def _is_pickle(path: Path) -> bool:
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return file.read(4) in _PICKLES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import WeightsFile
 from vitcli.weights.beside import configuration
+from vitcli.weights.config import read_json
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
 
@@ -63,7 +65,7 @@ def original_side(file: WeightsFile, native: Weights) -> Side:
     for name in texts:
         beside = file.path.parent / name
         if beside.is_file():
-            texts[name] = beside.read_text(encoding="utf-8")
+            texts[name] = json.dumps(read_json(beside))
     return Side(
         path=file.path,
         layout=file.layout,

@@ -110,13 +110,8 @@ def check_architecture(old: ModelSpec, new: ModelSpec) -> None:
 def proportional(card: Card, spec: ModelSpec) -> Preprocess:
     """Returns how a model of other sizes sees as much of an image as the card's, in numbers for its channels."""
     seen = card.preprocess
-
-    def fitting(values: tuple[float, ...]) -> tuple[float, ...]:
-        return values if len(values) in (1, spec.in_channels) else (round(sum(values) / len(values), 6),)
-
     size = max(spec.image_size, round(seen.size * spec.image_size / card.spec.image_size))
-    update = {"size": size, "mean": fitting(seen.mean), "std": fitting(seen.std)}
-    return seen.model_copy(update=update)
+    return seen.model_copy(update={"size": size}).fitted(spec.in_channels)
 
 
 def flat(record: Record, prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ Matched: transformers 5.23 (`ViTConfig`, `DeiTConfig`, `Dinov2Config`, `Dinov2Wi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vitcli.weights.huggingface import ACTIVATIONS, mlp_ratio, mlp_width
 from vitcli.weights.renaming import Code
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+_MOST = 10_000_000  # bytes; the names of 21,843 classes are one
 # Pillow's numbers of filters.
 _FILTERS: dict[object, Interpolation] = {2: "bilinear", 3: "bicubic"}
 # Keys of configurations, and of the spec.
@@ -215,10 +217,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it cannot be read.
     """
+    if not os.path.lexists(path):
+        return {}
+    if not path.is_file():  # a pipe would be waited for
+        raise WeightsError(f"{path} is not a file")
+    if path.stat().st_size > _MOST:
+        raise WeightsError(f"{path} has more than {_MOST:,} bytes: not a model's configuration")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):

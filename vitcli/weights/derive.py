@@ -48,6 +48,7 @@ def describe(
         names = _numbered(spec)
         if beside:
             seen = beside.read_preprocess(path.parent, spec.image_size, seen, reporter)
+            seen = seen.fitted(spec.in_channels)
             names = beside.class_names(config, spec.num_classes) or names
         card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
     elif card.base is not None:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation, Recipe
-from vitcli.core.record import Floats, Record
-from vitcli.core.spec import Count, ModelSpec
+from vitcli.core.record import Deviations, Means, Record
+from vitcli.core.spec import ModelSpec, Size
 
 SCHEMA = "1"
 Layout = Literal[
@@ -36,16 +36,26 @@ Layout = Literal[
 ]
 # Bytes; the format allows 100 MB, the largest model that vit knows needs a hundredth of this.
 _MAX_HEADER = 10_000_000
+# The deepest models have a few thousand tensors, of four axes at most; five where blocks are stacked.
+MOST_TENSORS, _MOST_SIDES = 10_000, 8
 
 
 class Preprocess(Record):
     """How an image file becomes a model's input: fitted to `size`, the middle cut out, normalised."""
 
     fit: Literal["squash", "crop"]
-    size: Count
-    mean: Floats
-    std: Floats
+    size: Size
+    mean: Means
+    std: Deviations
     interpolation: Interpolation = "bilinear"
+
+    def fitted(self, channels: int) -> Preprocess:
+        """Returns the same with one number for all channels where it has not one for each."""
+
+        def fitting(values: tuple[float, ...]) -> tuple[float, ...]:
+            return values if len(values) in (1, channels) else (round(sum(values) / len(values), 6),)
+
+        return self.model_copy(update={"mean": fitting(self.mean), "std": fitting(self.std)})
 
 
 class Base(Record):
@@ -127,9 +137,13 @@ def read_header(path: Path) -> Header:
         metadata = entries.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata are not texts by name")
+        if len(entries) > MOST_TENSORS:
+            raise ValueError(f"{len(entries):,} tensors in it; vit reads {MOST_TENSORS:,}")
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
         if not all(isinstance(side, int) for shape in shapes.values() for side in shape):
             raise ValueError("a shape in it is not a list of whole numbers")
+        if (most := max(map(len, shapes.values()), default=0)) > _MOST_SIDES:
+            raise ValueError(f"a shape in it has {most:,} sides; vit reads {_MOST_SIDES}")
         stored = {
             name: (str(entry["dtype"]), 8 + length + entry["data_offsets"][0])
             for name, entry in entries.items()
@@ -181,6 +195,11 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has damaged metadata: {error}") from error
+    if card.preprocess != card.preprocess.fitted(card.spec.in_channels):
+        raise WeightsError(
+            f"{path} has damaged metadata: mean and std have not one number, nor one for each of "
+            f"{card.spec.in_channels} channels"
+        )
     if len(card.classes) != card.spec.num_classes:
         raise WeightsError(
             f"{path} has damaged metadata: {len(card.classes)} class names for {card.spec.num_classes} classes"

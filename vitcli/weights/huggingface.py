@@ -35,9 +35,11 @@ def mlp_width(embed_dim: int, ratio: float, *, gated: bool) -> int:
 def mlp_ratio(spec: ModelSpec) -> int:
     """Returns the ratio, a whole number, whose MLP of DINOv2's is the nearest to a model's."""
     gated, width = spec.mlp.activation == "swiglu", spec.embed_dim
-    highest = max(1, 2 * spec.mlp_dim // width + 1)
+    # Not each from 1 on: a damaged file may say any width.
+    near = max(1, spec.mlp_dim * (3 if gated else 2) // (2 * width))
     return min(
-        range(1, highest + 1), key=lambda ratio: abs(mlp_width(width, ratio, gated=gated) - spec.mlp_dim)
+        range(max(1, near - 1), near + 3),
+        key=lambda ratio: abs(mlp_width(width, ratio, gated=gated) - spec.mlp_dim),
     )
 
 

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vitcli.core.archive import check_unpacked, members
 from vitcli.core.errors import WeightsError, reason
 from vitcli.weights.file import Weights, check_values, replacing
+from vitcli.weights.header import MOST_TENSORS
 
-_MOST_TENSORS, _MOST_BYTES = 10_000, 8 << 30
+_MOST_BYTES = 8 << 30
 _PREFIXES = ("opt/target/", "params/", "img/")
 # What linen calls the parts of a block, and what they were called before.
 _LINEN = {
@@ -32,11 +34,7 @@ _LINEN = {
 
 def is_npz(path: Path) -> bool:
     """Whether a file is a zip archive of NumPy arrays; PyTorch's files are zip archives too."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
+    return any(name.endswith(".npy") for name in members(path))
 
 
 def read_npz(path: Path) -> Weights:
@@ -48,10 +46,11 @@ def read_npz(path: Path) -> Weights:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-        size = sum(member.file_size for member in members)
-        if len(members) > _MOST_TENSORS or size > _MOST_BYTES:
-            raise WeightsError(f"{path} holds {len(members):,} tensors of {size:,} bytes: too large")
+            held = archive.infolist()
+        size = sum(member.file_size for member in held)
+        if len(held) > MOST_TENSORS or size > _MOST_BYTES:
+            raise WeightsError(f"{path} holds {len(held):,} tensors of {size:,} bytes: too large")
+        check_unpacked(path, size)
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
     except WeightsError:
@@ -59,7 +58,7 @@ def read_npz(path: Path) -> Weights:
     except Exception as error:  # a damaged archive, or header of an array, may raise anything
         raise WeightsError(f"{path} is not a whole archive of arrays: {reason(error)}") from error
     weights = {_published(name): _wide(value) for name, value in found.items()}
-    if len(weights) != len(members):
+    if len(weights) != len(held):
         raise WeightsError(f"{path} holds two tensors of one name")
     weights = dict(_unstacked(weights))
     check_values(path, weights)

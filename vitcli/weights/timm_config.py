@@ -51,7 +51,7 @@ _KNOWN = re.compile(
     r"pos_drop_rate|patch_drop_rate|proj_drop_rate|attn_drop_rate|drop_path_rate|weight_init|fix_init|num_heads|"
     r"act_layer|norm_layer|global_pool|pool_include_prefix|no_embed_class|pos_embed|pretrained_strict)"
 )
-_FILTERS: dict[object, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic"}
+_FILTERS: dict[str, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 _SILENT = "no config.json of timm's is beside it: mean and standard deviation 0.5 are assumed"
 
 
@@ -132,7 +132,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
     if not said:
         reporter.note(f"{folder}: {_SILENT}")
         return otherwise
-    how = said.get("interpolation", "bicubic")
+    how = str(said.get("interpolation", "bicubic"))
     if how not in _FILTERS:
         reporter.note(f"{folder / CONFIG} resizes images {how}; here they are resized bilinearly")
     if said.get("crop_mode") == "border":
