@@ -111,4 +111,4 @@ def _array(path: Path, name: str, value: object) -> NDArray[Any]:
     if not known or value.layout != torch.strided:
         raise WeightsError(f"{path}: {name} holds {value.dtype}, not numbers that vit reads")
     wide = value.float() if value.dtype in _NARROW else value
-    return wide.detach().resolve_neg().contiguous().numpy()
+    return wide.detach().contiguous().numpy()

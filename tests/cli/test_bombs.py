@@ -175,12 +175,6 @@ def _no_values(path: Path) -> None:
     torch.save({"cls_token": torch.empty(3, device="meta")}, path)
 
 
-def _mirrored(path: Path) -> None:
-    value = torch.zeros(3, dtype=torch.complex64).conj().imag
-    assert value.is_neg()
-    torch.save({"cls_token": value}, path)
-
-
 BOMBS: dict[str, tuple[Place, str]] = {
     "a header of many tensors": (_many_tensors, "100,000 tensors"),
     "many blocks": (_many_blocks, "depth=9000"),
@@ -198,7 +192,6 @@ BOMBS: dict[str, tuple[Place, str]] = {
     "one tensor told often": (_views, "unpacked"),
     "a container in itself": (_itself, "model is a dict, not a tensor"),
     "tensors without values": (_no_values, "cls_token is a tensor without values"),
-    "a mirrored tensor": (_mirrored, "not a Vision Transformer"),
 }
 
 
