@@ -49,6 +49,7 @@ CLIP = Code(
         r"input_resolution|context_length|vocab_size",
     ),
     fit="crop",
+    interpolation="bicubic",
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     notes=(
@@ -57,6 +58,6 @@ CLIP = Code(
         "embedding, not yet normalised",
         "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-5",
         "QuickGELU is assumed, as OpenAI's towers have it; OpenCLIP's: model.mlp.activation=gelu",
-        "CLIP's own mean and standard deviation",
+        "images bicubic, the middle of the short side, CLIP's own mean and standard deviation",
     ),
 )
