@@ -126,7 +126,7 @@ def weights_of(place: Path) -> Path:
                 f"FOLDER, max_shard_size='100GB') first"
             )
         raise WeightsError(
-            f"{place} is a folder without {MODEL} (or {', '.join(WEIGHTS[1:])}); give a run, a model's folder or a "
+            f"{place} is a folder without {MODEL} (or {', '.join(WEIGHTS[1:])}); give a run folder, a model's or a "
             f"weights file"
         )
     if not place.is_file():
