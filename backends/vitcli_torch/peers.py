@@ -87,6 +87,7 @@ def _timm(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
 def _transformers(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     config = transformers.AutoConfig.from_pretrained(folder)
     options: dict[str, Any] = {}
     if spec.num_classes:

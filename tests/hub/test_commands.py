@@ -130,6 +130,78 @@ def test_a_model_of_the_hub_is_converted(hub: Hub, tmp_path: Path, monkeypatch: 
     assert hub.bodies == bodies == ["config.json", "model.safetensors"]
 
 
+def test_training_starts_from_a_published_name(
+    hub: Hub, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is what the recipe keeps, so that the run can be trained again wherever the name is known."""
+    monkeypatch.chdir(tmp_path)
+    hub.models["facebook/deit-tiny-patch16-224"] = files
+    short = ("train.epochs=1", "train.batch_size=512", "--backend", "torch", "--device", "cpu")
+    for number, name in enumerate((MODEL, "deit-tiny-patch16-224")):
+        found = here("train", "digits", "--init", name, "tune.probe=true", *short, "--name", f"run{number}")
+        assert found.code == 0, found.err
+        assert f"starting from {tmp_path / 'huggingface'}" in found.err
+        assert f'file = "{name}"' in (tmp_path / f"runs/run{number}/recipe.toml").read_text()
+    asked = list(hub.bodies)
+    assert asked == 2 * ["config.json", "model.safetensors"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = here("train", "runs/run0/recipe.toml", *short, "--name", "again")
+    assert again.code == 0, again.err
+    assert hub.bodies == asked
+    one, other = (read_weights(tmp_path / f"runs/{run}/model.safetensors") for run in ("run0", "again"))
+    assert all(value.tobytes() == other[name].tobytes() for name, value in one.items())
+    base = read_weights(GOLDEN / "hf_vit" / "model.safetensors")
+    assert np.array_equal(one["cls_token"], base["vit.embeddings.cls_token"])  # a probe: the rest stays
+
+
+def test_a_name_that_nobody_knows_is_told_before_training(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = here("train", "digits", "--init", "someone/gone")
+    assert (refused.code, len(refused.errors)) == (2, 1)
+    assert "no model someone/gone" in refused.errors[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_exports_of_a_name_need_a_place(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = here("export", MODEL, "--format", "torch-export")
+    assert (refused.code, len(refused.errors)) == (2, 1)
+    assert "add the file to write, as model.pt2" in refused.errors[0]
+    assert here("export", MODEL, "model.pt2").code == 0
+    assert (tmp_path / "model.pt2").is_file()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_folders_of_other_libraries_are_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    Path("theirs").mkdir()
+    Path("theirs/config.json").write_bytes((GOLDEN / "hf_vit" / "config.json").read_bytes())
+    tensors = read_weights(GOLDEN / "hf_vit" / "model.safetensors")
+    if name.endswith(".bin"):
+        torch.save({name: torch.tensor(value) for name, value in tensors.items()}, Path("theirs", name))
+    else:
+        Path("theirs", name).write_bytes((GOLDEN / "hf_vit" / name).read_bytes())
+    assert find("theirs", Told()) == Path("theirs", name)
+    _same(
+        _converted("theirs", tmp_path / "a.safetensors"),
+        _converted(f"theirs/{name}", tmp_path / "b.safetensors"),
+    )
+    for command in ("summary", "weights info"):
+        assert here(*command.split(), "theirs").code == 0
+
+
+def test_models_in_several_files_are_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"several files \(model.safetensors.index.json\).*max_shard_size"):
+        find(tmp_path, Told())
+
+
 def test_an_archive_is_converted_from_its_address(tmp_path: Path) -> None:
     golden = GOLDEN / "gr_vit_token" / "params.npz"
     with Server(golden.read_bytes()) as server:

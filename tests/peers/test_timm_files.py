@@ -234,7 +234,10 @@ def test_what_is_done_otherwise_and_what_is_assumed_is_said(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')  # another program's
     notes = Notes()
     open_weights(tmp_path / "model.safetensors", ["model.num_heads=3"], reporter=notes)
-    assert any("mean and standard deviation 0.5 are assumed" in note for note in notes.told)
+    assert notes.told[-1] == (
+        f"{tmp_path / 'model.safetensors'} does not say how images are seen: the short side bicubic to 44, mean 0.5, "
+        "std 0.5, as is usual"
+    )
 
 
 def test_words_against_the_configuration_are_refused(tmp_path: Path) -> None:
@@ -269,7 +272,8 @@ def test_a_classifier_without_bias_gets_one_of_zeros(tmp_path: Path) -> None:
 def test_sizes_are_cut_as_timm_cuts_them(tmp_path: Path) -> None:
     saved(B16, {}, tmp_path)  # crop_pct 0.9: 40 / 0.9 = 44.4, 224 / 0.9 = 248.9
     seen = Preprocess(fit="crop", size=1, mean=(0.5,), std=(0.5,))
-    assert [read_preprocess(tmp_path, side, seen, Silent()).size for side in (40, 224)] == [44, 248]
+    found = [read_preprocess(tmp_path, side, seen, Silent()) for side in (40, 224)]
+    assert [preprocess and preprocess.size for preprocess in found] == [44, 248]
     # 224 * (976 / 224) is less than 976 in float64.
     spec = spec_of("standard", embed_dim=224, mlp_dim=976)
     card = Card(spec=spec, classes=(), preprocess=seen.model_copy(update={"size": 15}), source="a")

@@ -101,3 +101,47 @@ def test_a_difference_ends_with_exit_code_3(
     assert result.code == 3
     assert len(result.errors) == 1 and "torchvision" in result.errors[0] and "1e-09" in result.errors[0]
     assert not target.exists()
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_library_runs_a_file_whose_tensors_are_not_all_read(
+    tmp_path: Path, classes: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """DINOv2's files hold a mask token, without which transformers would draw one and say so."""
+    from transformers import Dinov2Config, Dinov2ForImageClassification, Dinov2Model
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "image_size": 28,
+    }
+    kind: Any = Dinov2ForImageClassification if classes else Dinov2Model
+    kind(Dinov2Config(**sizes)).save_pretrained(tmp_path / "theirs")
+    capfd.readouterr()
+    result = here("convert", "weights", tmp_path / "theirs", tmp_path / "out.safetensors", "--verify")
+    assert result.code == 0, result.err
+    assert "theirs/model.safetensors: torch and transformers" in result.out
+    assert "MISSING" not in result.err
+    assert "|" not in capfd.readouterr().err  # no table and no bar of theirs
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_engines_run_equal_tensors_once(
+    state_dict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    from vitcli.jobs import verify
+
+    ran: list[int] = []
+    exact = verify.logits_of
+
+    def counted(*arguments: Any) -> Any:
+        ran.append(arguments[1].image_size)
+        return exact(*arguments)
+
+    monkeypatch.setattr(verify, "logits_of", counted)
+    larger = ("--adapt", "model.image_size=24") if changed else ()
+    target = tmp_path / "out.safetensors"
+    result = here("convert", "weights", state_dict, target, "model.num_heads=3", "--verify", *larger)
+    assert result.code == 0, result.err
+    assert ran == ([16, 16, 24, 24] if changed else [16, 16])

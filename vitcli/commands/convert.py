@@ -154,8 +154,9 @@ def _tell(result: ConvertResult) -> None:
     for found in result.evidence:
         apart = f"float64 {found.float64:.2g}, float32 {found.float32:.2g}"
         typer.echo(f"{found.file}: {found.engine} and {found.against}: {apart}")
-    described = result.backend is None or result.layout_to in ("native", "torch", "jax")
-    if described and result.target.suffix == ".safetensors":
+    if result.target.suffix != ".safetensors":
+        render.next_command(f"vit convert weights {result.target} model.safetensors")
+    elif result.classes:
         render.next_command(f"vit predict IMAGE --weights {result.target}")
     else:
-        render.next_command(f"vit convert weights {result.target} model.safetensors")
+        render.next_command(f"vit train folder --data DIR --init {result.target}")

@@ -20,7 +20,10 @@ class Input(StrEnum):
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|FILE", help="A run folder, or a weights file in any layout.")
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|ID", help="A run, a weights file in any layout, or a published name."
+        ),
     ],
     request: Annotated[
         list[str] | None,

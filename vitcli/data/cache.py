@@ -28,7 +28,7 @@ from vitcli.data.scan import Notebook, Scan, attempts, scan
 from vitcli.data.store import RaggedStore, SquareStore
 
 # Raised when the decoder changes what it returns: old caches are then not found.
-_VERSION = 3
+_VERSION = 4
 _PIXELS, _SHAPES = "pixels.bin", "shapes.npy"
 
 

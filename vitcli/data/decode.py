@@ -60,8 +60,8 @@ class Geometry:
     """How an image is brought to size, by Pillow's antialiased resampling; it happens once, here.
 
     Attributes:
-        fit: squash resizes both sides to `size`; crop resizes the largest square in the middle; aspect resizes
-            the short side to `size` and keeps the shape.
+        fit: squash resizes both sides to `size`; aspect resizes the short side to `size` and keeps the shape; crop
+            cuts the middle out of that.
         size: pixels.
         channels: 1 (grey) or 3 (RGB).
         fast: JPEG files are decoded at 1/2, 1/4 or 1/8 of their size as long as twice `size` remains (libjpeg's
@@ -251,9 +251,19 @@ def _fit(image: Image.Image, geometry: Geometry) -> Image.Image:
         return _resized(image, (width, height), how)
     if geometry.fit == "squash":
         return _resized(image, (size, size), how)
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return _resized(image, (size, size), how, (left, top, left + side, top + side))
+    left, right = _middle(image.width, min(image.size), size)
+    top, bottom = _middle(image.height, min(image.size), size)
+    return _resized(image, (size, size), how, (left, top, right, bottom))
+
+
+def _middle(side: int, short: int, size: int) -> tuple[float, float]:
+    """Returns the part of a side that would be cut out after the short one was resized to `size`, in whole pixels.
+
+    As torchvision resizes and cuts (`Resize`, `CenterCrop`; timm's transforms are these): half a pixel matters.
+    """
+    resized = side * size // short
+    first = round((resized - size) / 2)
+    return first * side / resized, (first + size) * side / resized
 
 
 def _resized(

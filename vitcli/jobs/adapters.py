@@ -39,11 +39,6 @@ class Adapter:
     tensors: Weights
 
 
-def file_of(path: Path) -> Path:
-    """Returns the weights file that is meant: that of a folder as PEFT writes it, or the path itself."""
-    return path / MODEL if (path / CONFIG).is_file() else path
-
-
 def is_adapter(header: Header) -> bool:
     """Whether a file holds an adapter alone, ours or PEFT's."""
     return is_peft(header.shapes) or (header.card is not None and header.card.base is not None)

@@ -45,6 +45,7 @@ class ConvertResult:
     layout_to: str
     tensors: int
     parameters: int
+    classes: int
     backend: str | None = None
     difference_float64: float | None = None
     difference_float32: float | None = None
@@ -166,6 +167,7 @@ def _carry(
         layout_to=into,
         tensors=len(weights),
         parameters=sum(value.size for value in weights.values()),
+        classes=len(written.classes),
         backend=proof.backend,
         difference_float64=apart["float64"],
         difference_float32=apart["float32"],
@@ -225,6 +227,7 @@ def _carried(adapter: Adapter, target: Path, to: str, to_peft: PeftLayout | None
         layout_to=to_peft or "adapter",
         tensors=len(adapter.tensors),
         parameters=sum(value.size for value in adapter.tensors.values()),
+        classes=len(adapter.card.classes),
     )
 
 

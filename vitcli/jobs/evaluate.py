@@ -97,6 +97,8 @@ def _recipe(path: Path, card: Card, data: str | None) -> Recipe:
     """Returns the run's recipe, or one made from what the weights file says."""
     recipe = recipe_of(path)
     if recipe is None:
+        if not (data or card.source):
+            raise DataError(f"{path} does not say what it was trained on; add --data NAME|DIR|FILE")
         fitted = card.preprocess
         described = DataSpec(
             source=data or card.source,

@@ -18,7 +18,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import model_inputs
-from vitcli.jobs.runs import weights_of
+from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights, replacing
@@ -85,7 +85,7 @@ def export(
     """Writes a model with its weights, class names and preprocessing as one file for batches of any size.
 
     Args:
-        source: a run folder, or a weights file in any layout.
+        source: a run folder, a weights file in any layout, or a name that `find` knows.
         target: the file to write; none: beside the source, under its name.
         form: one of `FORMATS`; none: that of the target's suffix.
         inputs: `float32`, normalised pixels (B, C, S, S), or `uint8`, images (B, S, S, C).
@@ -98,13 +98,15 @@ def export(
         VerificationError: the file gives other logits than the engine; it has been removed.
     """
     reporter = reporter or Silent()
-    path = weights_of(Path(source))
+    path = find(source, reporter)
     form = _form(form, target)
     kind = FORMATS[form]
+    if target is None and not Path(source).exists():
+        raise RequestError(f"{source} is kept in a cache; add the file to write, as model{kind.suffix}")
     target = path.with_suffix(kind.suffix) if target is None else Path(target)
     _check_target(path, target, form)
     _check_installed(form)
-    header, read = open_tensors(path)
+    header, read = open_tensors(path, reporter)
     layout = detect(header)
     card = describe(header, layout, overrides, reporter)
     size = 4 * sum(int(np.prod(shape)) for shape in header.shapes.values())

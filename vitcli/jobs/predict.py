@@ -81,7 +81,8 @@ def predict(
     check_classifies(card, path)
     files = list(_expand(paths))  # folders that change meanwhile do not matter
     remarks: Counter[str] = Counter()
-    reporter.note(f"weights {path}: {len(card.classes)} classes, trained on {card.source}; {backend}")
+    trained = f", trained on {card.source}" if card.source else ""
+    reporter.note(f"weights {path}: {len(card.classes)} classes{trained}; {backend}")
     geometry = geometry_of(card)
     model: Model | None = None
     with ThreadPoolExecutor() as threads:

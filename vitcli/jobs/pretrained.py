@@ -9,7 +9,6 @@ from vitcli.core.errors import WeightsError, nearest
 from vitcli.core.reporter import Reporter
 from vitcli.hub.fetch import cached, fetch, find_wanted
 from vitcli.hub.releases import RELEASES
-from vitcli.jobs.adapters import file_of
 from vitcli.jobs.runs import weights_of
 from vitcli.jobs.tensors import SUFFIXES
 
@@ -18,8 +17,8 @@ def find(name: str | Path, reporter: Reporter) -> Path:
     """Returns a weights file: one that is here, else a published one, which is fetched unless it has been before.
 
     Args:
-        name: a weights file, a run folder or a folder of PEFT's, which wins wherever it exists; else a known name, a
-            Hub id, or an https address.
+        name: a weights file, a run, or a folder of another library's model or adapter, which wins wherever it
+            exists; else a known name, a Hub id, or an https address.
         reporter: is told how far a download is.
 
     Raises:
@@ -30,7 +29,7 @@ def find(name: str | Path, reporter: Reporter) -> Path:
     """
     text = str(name)
     if os.path.exists(text):
-        return weights_of(file_of(Path(text)))
+        return weights_of(Path(text))
     wanted = find_wanted(text)
     if wanted is None or (wanted.release is None and _is_path(text)):
         close = nearest(text, RELEASES)

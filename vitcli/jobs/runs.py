@@ -13,6 +13,7 @@ from vitcli.core.draft import resolve, to_toml
 from vitcli.core.errors import RequestError, VitError, WeightsError, nearest
 from vitcli.core.recipe import Recipe
 from vitcli.core.recipes import draft
+from vitcli.hub.huggingface import WEIGHTS
 
 RECIPE, MODEL, LAST, METRICS = "recipe.toml", "model.safetensors", "last.safetensors", "metrics.jsonl"
 CURVES = "curves.png"
@@ -112,17 +113,23 @@ def newest_finished(root: Path) -> Path:
 
 
 def weights_of(place: Path) -> Path:
-    """Returns the weights file of a run folder, or the file itself.
+    """Returns the weights file of a run, or of a folder that other libraries keep a model in, or the file itself.
 
     Raises:
-        WeightsError: neither is there.
+        WeightsError: none is there.
     """
     if place.is_dir():
-        if not (place / MODEL).is_file():
+        if found := next((place / name for name in WEIGHTS if (place / name).is_file()), None):
+            return found
+        if shards := next(place.glob("*.index.json"), None):
             raise WeightsError(
-                f"{place} is a folder without {MODEL}: not a run; give a run folder or a weights file"
+                f"{place} holds a model in several files ({shards.name}); vit reads one: save it with save_pretrained("
+                f"FOLDER, max_shard_size='100GB') first"
             )
-        return place / MODEL
+        raise WeightsError(
+            f"{place} is a folder without {MODEL} (or {', '.join(WEIGHTS[1:])}); give a run folder, a model's or a "
+            f"weights file"
+        )
     if not place.is_file():
         beside = [path.name for path in place.parent.glob("*")]
         raise WeightsError(

@@ -23,8 +23,8 @@ from vitcli.core.spec import ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.jobs.drafts import provisional, recipe_draft
 from vitcli.jobs.runs import weights_of
+from vitcli.jobs.tensors import SUFFIXES, open_tensors
 from vitcli.weights.derive import describe
-from vitcli.weights.header import read_header
 from vitcli.weights.names import detect
 
 
@@ -55,7 +55,7 @@ def summarise(
     """Returns the summary of a recipe, a variant such as `S/16`, or a weights file.
 
     Args:
-        name: of the recipe, the TOML file, the variant, or the safetensors file.
+        name: of the recipe, the TOML file, the variant, or the weights file, or its folder.
         overrides: `key=value` on top (not for a weights file).
         batch_size: images that memory and torchinfo's count are for; none: the recipe's micro-batch or batch.
         reporter: is told what is assumed of a weights file.
@@ -65,7 +65,7 @@ def summarise(
     """
     if name.partition("/")[0] in VARIANTS:
         recipe = _variant(name, overrides)
-    elif name.endswith(".safetensors") or Path(name).is_dir():
+    elif name.endswith((*SUFFIXES, ".bin")) or Path(name).is_dir():
         recipe = None
     else:
         recipe = provisional(recipe_draft(name, overrides))
@@ -98,5 +98,5 @@ def _variant(name: str, overrides: Sequence[str]) -> Recipe:
 
 
 def _file_spec(name: str, overrides: Sequence[str], reporter: Reporter | None) -> ModelSpec:
-    header = read_header(weights_of(Path(name)))
+    header, _ = open_tensors(weights_of(Path(name)), reporter)
     return describe(header, detect(header), overrides, reporter).spec

@@ -27,8 +27,8 @@ class Beside(Protocol):
 
     def read_preprocess(
         self, folder: Path, size: int, otherwise: Preprocess, reporter: Reporter
-    ) -> Preprocess:
-        """Returns how images are seen; what is done otherwise than it says is told."""
+    ) -> Preprocess | None:
+        """Returns how images are seen, where that is said; what is done otherwise than it says is told."""
 
     def files(self, card: Card, code: Code) -> dict[str, str]:
         """Returns the texts to write beside a model of a family, by file name."""

@@ -58,6 +58,6 @@ CLIP = Code(
         "embedding, not yet normalised",
         "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-5",
         "QuickGELU is assumed, as OpenAI's towers have it; OpenCLIP's: model.mlp.activation=gelu",
-        "CLIP's own mean and standard deviation",
+        "images bicubic, the middle of the short side, CLIP's own mean and standard deviation",
     ),
 )

@@ -97,8 +97,8 @@ def class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None
     return tuple(str(labels[str(i)]) for i in range(count))
 
 
-def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Reporter) -> Preprocess:
-    """Returns how images are seen by what is said in a folder, for a model of `size` pixels.
+def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Reporter) -> Preprocess | None:
+    """Returns how images are seen by what is said in a folder, for a model of `size` pixels; none: nothing is said.
 
     `reporter` is told where vit sees them otherwise.
 
@@ -107,11 +107,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
     """
     said, path = read_json(folder / PROCESSOR), folder / PROCESSOR
     if not said:
-        reporter.note(
-            f"no {path}: images are taken to be fitted by {otherwise.fit}, "
-            f"with mean {_texts(otherwise.mean)} and std {_texts(otherwise.std)}"
-        )
-        return otherwise
+        return None
     try:
         crops = bool(said.get("do_center_crop"))
         sides = said.get("size", size)
@@ -205,10 +201,6 @@ def _processor(card: Card, code: Code) -> dict[str, Any]:
 def _channels(values: tuple[float, ...], count: int) -> list[float]:
     """Returns one value for each channel."""
     return [values[channel % len(values)] for channel in range(count)]
-
-
-def _texts(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:g}" for value in values)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -44,13 +44,14 @@ def describe(
         beside = BESIDE.get(layout)
         config = beside.read_config(path.parent) if beside else {}
         spec = derive_spec(header.shapes, overrides, str(path), layout, config, reporter)
-        seen = _seen(spec, code_of(header.shapes, layout))
-        names = _numbered(spec)
+        usual, seen, names = _seen(spec, code_of(header.shapes, layout)), None, _numbered(spec)
         if beside:
-            seen = beside.read_preprocess(path.parent, spec.image_size, seen, reporter)
-            seen = seen.fitted(spec.in_channels)
+            seen = beside.read_preprocess(path.parent, spec.image_size, usual, reporter)
+            seen = seen and seen.fitted(spec.in_channels)
             names = beside.class_names(config, spec.num_classes) or names
-        card = Card(spec=spec, classes=names, preprocess=seen, source=path.name)
+        if seen is None:
+            reporter.note(f"{path} does not say how images are seen: {usual.words()}, as is usual")
+        card = Card(spec=spec, classes=names, preprocess=seen or usual)
     elif card.base is not None:
         raise WeightsError(
             f"{path} is an adapter of {card.base.path}, not a whole model; merge it first: "
@@ -121,15 +122,14 @@ def derive_spec(
         )
         draft = draft.derived({"model.num_heads": heads}, "the usual number of heads")
     if "model.num_heads" not in draft.values:
-        possible = [h for h in range(1, 33) if found["model.embed_dim"] % h == 0]
+        known = ", ".join(str(h) for h in range(1, 33) if found["model.embed_dim"] % h == 0)
         raise WeightsError(
-            f"{source} does not say how many heads it has, and shapes cannot: add model.num_heads=N "
-            f"(N one of {', '.join(map(str, possible))}) to vit convert weights"
+            f"{source} does not say how many heads it has, and shapes cannot: "
+            f"{_say(f'model.num_heads=N (N one of {known})')}"
         )
     if "model.image_size" not in draft.values:
         raise WeightsError(
-            f"{source} has no learned positions, which would tell the image size: add model.image_size=N "
-            f"to vit convert weights"
+            f"{source} has no learned positions, which would tell the image size: {_say('model.image_size=N')}"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
     return validated(ModelSpec, values, {})
@@ -191,8 +191,7 @@ def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
         return {}
     if said.get("model.lora.alpha") is None:
         raise WeightsError(
-            f"{source} holds low-rank adapters and does not say how much they weigh: add model.lora.alpha=N "
-            f"to vit convert weights"
+            f"{source} holds low-rank adapters and does not say how much they weigh: {_say('model.lora.alpha=N')}"
         )
     return {
         "model.lora.rank": next(iter(found.values())),
@@ -272,6 +271,11 @@ def _numbered(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(str(i) for i in range(spec.num_classes))
 
 
+def _say(assignment: str) -> str:
+    """Returns what to do about what a file cannot tell, whichever command reads it."""
+    return f"say {assignment} to vit train or export, else first to vit convert weights"
+
+
 def _facts(code: Code, said: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """Returns what a code fixes."""
     facts = {f"model.{key}": value for key, value in code.facts.items() if key not in code.free}
@@ -299,7 +303,7 @@ def _seen(spec: ModelSpec, code: Code | None) -> Preprocess:
     data = code or DataSpec()
     return Preprocess(
         fit=data.fit,
-        size=spec.image_size,
+        size=math.floor(spec.image_size / (code.cut if code else 1)),
         mean=data.mean,
         std=data.std,
         interpolation=data.interpolation,

@@ -39,6 +39,7 @@ def _code(*, gated: bool) -> Code:
         aliases=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
         dropped=("mask_token",),
         fit="crop",
+        cut=0.875,
         interpolation="bicubic",
         notes=(
             "sizes, registers, LayerScale and SwiGLU (mlp.w12, mlp.w3) come from names and shapes; chunked blocks "
@@ -46,7 +47,7 @@ def _code(*, gated: bool) -> Code:
             "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-6, exact GELU",
             "features come out: those of the class token, or as said by model.pool=mean or cls_mean",
             "registers have no positions; mask_token is left out when read, and written as zeros",
-            "ImageNet's mean and standard deviation",
+            "images bicubic, the middle 0.875 of the short side, ImageNet's mean and standard deviation",
         ),
     )
 

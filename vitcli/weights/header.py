@@ -57,6 +57,12 @@ class Preprocess(Record):
 
         return self.model_copy(update={"mean": fitting(self.mean), "std": fitting(self.std)})
 
+    def words(self) -> str:
+        """Returns it in words."""
+        fitted = "both sides" if self.fit == "squash" else "the short side"
+        mean, std = ("/".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"{fitted} {self.interpolation} to {self.size}, mean {mean}, std {std}"
+
 
 class Base(Record):
     """The whole weights beneath an adapter file: where they were, and the digest of the tensors that it leaves out."""
@@ -70,13 +76,14 @@ class Card:
     """What a weights file says about itself.
 
     With a `base` it is an adapter file: it holds low-rank adapters and whatever else training moved, and the card
-    is that of the whole model, which the base completes (`vitcli.weights.lora`).
+    is that of the whole model, which the base completes (`vitcli.weights.lora`). `source` is the data that it was
+    trained on, empty where that is not known.
     """
 
     spec: ModelSpec
     classes: tuple[str, ...]
     preprocess: Preprocess
-    source: str
+    source: str = ""
     base: Base | None = None
 
     @classmethod

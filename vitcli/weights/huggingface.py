@@ -143,7 +143,11 @@ def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, tea
         dropped=_MASKED,
         config={"architectures": [name + task], "model_type": kind},
         # DeiT's as published: the short side to 256, the middle 224.
-        **({"fit": "crop"} if distilled else {"mean": (0.5,), "std": (0.5,)}),
+        **(
+            {"fit": "crop", "cut": 0.875, "interpolation": "bicubic"}
+            if distilled
+            else {"mean": (0.5,), "std": (0.5,)}
+        ),
         notes=(
             f"{name}{task}: pool cls" + (", the distillation token is a register" if distilled else ""),
             *((_POOLER,) if pooler else ()),
@@ -222,6 +226,7 @@ def _dinov2_code(*, registers: bool, classifier: bool, gated: bool) -> Code:
             "model_type": kind,
         },
         fit="crop",
+        cut=0.875,
         interpolation="bicubic",
         notes=(
             f"{name}{'ForImageClassification: pool cls_mean' if classifier else 'Model: pool cls, no classifier'}"

@@ -34,11 +34,12 @@ _TORCHVISION = Code(
     facts={"norm.eps": 1e-6},
     free=("head.pre_logits",),
     fit="crop",
+    cut=0.875,
     notes=(
         "torchvision.models.VisionTransformer: sizes, and pre_logits of a representation_size, come from shapes",
         "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-6, exact GELU, pool cls",
         "the older names of the MLP, linear_1 and linear_2, are read; the newer ones are written",
-        "ImageNet's mean and standard deviation, the short side resized and the middle cut out",
+        "images bilinear, the middle 0.875 of the short side, ImageNet's mean and standard deviation",
     ),
 )
 

@@ -104,6 +104,7 @@ class Code:
 
     Attributes:
         tensors: every kind that it may have.
+        cut: how much of the short side its programs cut out of the middle, where nothing says otherwise.
         facts: keys of the spec, without `model.`, that its code fixes, or has where nothing says otherwise.
         marker: the name of a tensor that no other layout has.
         markers: other such names.
@@ -129,6 +130,7 @@ class Code:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    cut: float = 1.0
     free: tuple[str, ...] = ()
     num_heads: int | None = None
     heads: str | None = None

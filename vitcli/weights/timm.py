@@ -89,6 +89,7 @@ def _code(*, distilled: bool) -> Code:
         # DeiT-III's own files.
         aliases=((r"^blocks\.(\d+)\.gamma_([12])$", r"blocks.\1.ls\2.gamma"),),
         fit="crop",
+        cut=0.9,
         interpolation="bicubic",
         mean=(0.5,),
         std=(0.5,),
@@ -98,7 +99,7 @@ def _code(*, distilled: bool) -> Code:
             "preprocessing",
             "without it: the usual heads of the width are assumed and said (or model.num_heads=N), exact GELU "
             "(model.mlp.activation=gelu_tanh or quick_gelu), eps 1e-6 (model.norm.eps=1e-5 in CLIP's), the class token "
-            "where there is one (model.pool=mean), mean and standard deviation 0.5",
+            "where there is one (model.pool=mean), bicubic, the middle 0.9, mean and standard deviation 0.5",
             "without pos_embed there are no positions: model.image_size=N is needed",
             "dist_token is the first register, head_dist its classifier; DeiT-III's gamma_1 and gamma_2 are read",
             "written with a config.json: timm.create_model('local-dir:FOLDER', pretrained=True) gives the same logits; "

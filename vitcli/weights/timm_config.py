@@ -52,7 +52,6 @@ _KNOWN = re.compile(
     r"act_layer|norm_layer|global_pool|pool_include_prefix|no_embed_class|pos_embed|pretrained_strict)"
 )
 _FILTERS: dict[str, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic"}
-_SILENT = "no config.json of timm's is beside it: mean and standard deviation 0.5 are assumed"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -122,16 +121,15 @@ def class_names(config: Mapping[str, Any], count: int) -> tuple[str, ...] | None
     return tuple(map(str, labels))
 
 
-def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Reporter) -> Preprocess:
-    """Returns how images are seen by what is said in a folder, for a model of `size` pixels.
+def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Reporter) -> Preprocess | None:
+    """Returns how images are seen by what is said in a folder, for a model of `size` pixels; none: nothing is said.
 
     Raises:
         WeightsError: it cannot be understood.
     """
     said = read_config(folder).get("pretrained_cfg")
     if not said:
-        reporter.note(f"{folder}: {_SILENT}")
-        return otherwise
+        return None
     how = str(said.get("interpolation", "bicubic"))
     if how not in _FILTERS:
         reporter.note(f"{folder / CONFIG} resizes images {how}; here they are resized bilinearly")
