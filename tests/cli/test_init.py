@@ -266,7 +266,7 @@ def test_torchvisions_file_is_a_start(tmp_path: Path) -> None:
     said = train(tmp_path, "a", tmp_path / "theirs.pth", *wanted, *STILL)
     # Its classes have no names, so the ten digits are not its first ten.
     assert "head: 20 -> 10 classes, all drawn anew" in said.err
-    assert 'data.fit="crop", data.eval_size=13, data.mean=[0.485, 0.456, 0.406]' in said.err
+    assert 'data.fit="crop", data.eval_size=14, data.mean=[0.485, 0.456, 0.406]' in said.err
     drawn = initial_weights(load(tmp_path / "a").spec, 7, InitSpec(linear="xavier"))
     assert close(last(tmp_path / "a")["head.weight"], drawn["head.weight"])
     # Its own resizing, and the same pixels in its own code.
