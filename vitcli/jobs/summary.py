@@ -23,9 +23,13 @@ from vitcli.core.spec import ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.jobs.drafts import provisional, recipe_draft
 from vitcli.jobs.runs import weights_of
-from vitcli.jobs.tensors import SUFFIXES, open_tensors
 from vitcli.weights.derive import describe
+from vitcli.weights.header import read_header
 from vitcli.weights.names import detect
+
+
+# Suffixes of weights files, which tell a missing one from a recipe.
+WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ def summarise(
     """
     if name.partition("/")[0] in VARIANTS:
         recipe = _variant(name, overrides)
-    elif name.endswith((*SUFFIXES, ".bin")) or Path(name).is_dir():
+    elif name.endswith(WEIGHTS) or Path(name).is_dir():
         recipe = None
     else:
         recipe = provisional(recipe_draft(name, overrides))
@@ -98,5 +102,11 @@ def _variant(name: str, overrides: Sequence[str]) -> Recipe:
 
 
 def _file_spec(name: str, overrides: Sequence[str], reporter: Reporter | None) -> ModelSpec:
-    header, _ = open_tensors(weights_of(Path(name)), reporter)
+    path = weights_of(Path(name))
+    if path.suffix == ".safetensors":
+        header = read_header(path)
+    else:
+        from vitcli.jobs.tensors import open_tensors  # the first that needs an array library
+
+        header, _ = open_tensors(path, reporter)
     return describe(header, detect(header), overrides, reporter).spec
