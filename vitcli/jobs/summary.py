@@ -27,7 +27,6 @@ from vitcli.weights.derive import describe
 from vitcli.weights.header import read_header
 from vitcli.weights.names import detect
 
-
 # Suffixes of weights files, which tell a missing one from a recipe.
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
