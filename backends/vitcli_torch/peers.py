@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from vitcli.core.spec import ModelSpec
 
 # Layout: the library whose it is.
-_LIBRARIES = {"torchvision": "torchvision", "huggingface": "transformers", "timm": "timm"}
+_LIBRARIES = {
+    "torchvision": "torchvision",
+    "huggingface": "transformers",
+    "huggingface-mae": "transformers",
+    "timm": "timm",
+}
 
 
 def peer_name(layout: str) -> str | None:
@@ -47,6 +52,7 @@ def peer_logits(layout: str, folder: Path, spec: ModelSpec, pixels: NDArray[Any]
     build: Callable[[Path, ModelSpec], Callable[[Tensor], Tensor]] = {
         "torchvision": _torchvision,
         "huggingface": _transformers,
+        "huggingface-mae": _transformers,
         "timm": _timm,
     }[layout]
     try:

@@ -86,6 +86,25 @@ def test_models_without_a_classifier_are_run(kind: str, tmp_path: Path) -> None:
     assert sum(row["against"].startswith("transformers") for row in evidence) == 2
 
 
+def test_an_encoder_of_a_masked_autoencoder_goes_out_again(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    sizes: dict[str, Any] = {"image_size": 16, "patch_size": 4, "hidden_size": 24, "num_hidden_layers": 2}
+    config = transformers.ViTMAEConfig(**sizes, num_attention_heads=3, intermediate_size=40, mask_ratio=0.0)
+    peer: Any = transformers.ViTMAEModel(config)
+    peer.save_pretrained(tmp_path / "theirs")
+    ours, again = tmp_path / "ours.safetensors", tmp_path / "again" / "model.safetensors"
+    again.parent.mkdir()
+    assert here("convert", "weights", tmp_path / "theirs", ours).code == 0
+    result = here("convert", "weights", ours, again, "--to", "huggingface-mae", "--verify")
+    assert result.code == 0, result.err
+    kind: Any = transformers.ViTMAEModel
+    loaded, report = kind.from_pretrained(again.parent, mask_ratio=0.0, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    theirs = peer.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in loaded.state_dict().items())
+    assert json.loads((again.parent / "config.json").read_text())["model_type"] == "vit_mae"
+
+
 def test_a_difference_ends_with_exit_code_3(
     state_dict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ To = Annotated[
     str,
     typer.Option(
         "--to",
-        help="native, torch, jax, timm, dinov2, clip, torchvision, huggingface, google, big_vision, "
+        help="native, torch, jax, timm, dinov2, clip, torchvision, huggingface, huggingface-mae, google, big_vision, "
         "origin-jax|torch|custom|homework; "
         "of an adapter: native, peft, peft-timm, peft-transformers, peft-transformers4.",
     ),

@@ -34,7 +34,7 @@ class Beside(Protocol):
         """Returns the texts to write beside a model of a family, by file name."""
 
 
-BESIDE: Mapping[str, Beside] = {"huggingface": config, "timm": timm_config}
+BESIDE: Mapping[str, Beside] = {"huggingface": config, "huggingface-mae": config, "timm": timm_config}
 
 
 def configuration(card: Card, layout: str) -> dict[str, str]:

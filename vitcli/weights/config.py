@@ -62,7 +62,7 @@ def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
         WeightsError: it is another model's, or has an activation that vit has not.
     """
     kind, names = config.get("model_type"), code.config.get("model_type")
-    if kind is not None and _KINDS[kind] != names:
+    if kind is not None and _KINDS[kind] != _KINDS.get(str(names)):
         raise WeightsError(
             f"{source} is of a model of type '{kind}', but the tensors have the names of '{names}'"
         )

@@ -27,6 +27,7 @@ Layout = Literal[
     "clip",
     "torchvision",
     "huggingface",
+    "huggingface-mae",
     "google",
     "big_vision",
     "origin-jax",

@@ -1,7 +1,8 @@
 """The layout of Hugging Face's transformers: ViT, DeiT and DINOv2, with and without a classifier.
 
 Matched: transformers 5.23. Written as `save_pretrained` writes it (versions 4 and 5 alike); read as well under the
-names that the modules of version 5 have in memory. ViT-MAE's encoder has ViT's names, and is read as ViT.
+names that the modules of version 5 have in memory. ViT-MAE's encoder has ViT's names, and is read as ViT; it is
+written as ViT-MAE where that is asked for, since nothing in the model tells one from the other.
 """
 
 from __future__ import annotations
@@ -106,12 +107,12 @@ def _vit(prefixes: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, teacher: bool = False) -> Code:
-    """Returns ViT (`kind="vit"`) or DeiT: with a classifier or without, with a pooler, or with two classifiers."""
+    """Returns ViT (`kind="vit"`), ViT-MAE or DeiT: with a classifier or without, a pooler, or two classifiers."""
     distilled = kind == "deit"
     tensors = _vit(prefixes)
     facts: dict[str, Any] = {"norm.eps": 1e-12, "mlp.activation": "gelu"}
     markers = [f"{prefixes[0]}embeddings.cls_token"]
-    name = {"vit": "ViT", "deit": "DeiT"}[kind]
+    name = {"vit": "ViT", "vit_mae": "ViTMAE", "deit": "DeiT"}[kind]
     task = "ForImageClassification"
     if distilled:
         tensors["reg_token"] = _one(prefixes, "embeddings.distillation_token")
@@ -120,6 +121,8 @@ def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, tea
     if pooler:
         tensors |= layer("pre_logits", "pooler.dense")
         markers.insert(0, "pooler.dense.weight")
+        task = "Model"
+    elif kind == "vit_mae":
         task = "Model"
     elif teacher:
         tensors |= layer("head", "cls_classifier") | layer("head_dist", "distillation_classifier")
@@ -131,7 +134,8 @@ def _vit_code(kind: str, prefixes: tuple[str, ...], *, pooler: bool = False, tea
 
     def rules(spec: ModelSpec) -> Mapping[str, Any]:
         pooled = {"num_classes": 0, "head.pre_logits": spec.head.pre_logits or spec.embed_dim}
-        return {"mlp.activation": _known(spec)} | (pooled if pooler else {})
+        bare = {"num_classes": 0} if kind == "vit_mae" else {}
+        return {"mlp.activation": _known(spec)} | (pooled if pooler else bare)
 
     return Code(
         marker=markers[0],
@@ -250,3 +254,4 @@ HUGGINGFACE: tuple[Code, ...] = (
     _vit_code("vit", ("",), pooler=True),
     _vit_code("vit", ("vit.", "")),
 )
+MASKED_AUTOENCODER: tuple[Code, ...] = (_vit_code("vit_mae", ("",)),)

@@ -5,6 +5,7 @@ torch      the same tensors without our metadata, of models that timm has or has
 jax        slash-separated names, kernels (in, out), convolution (height, width, in, out)
 torchvision, google, big_vision   as those libraries have them (`vitcli.weights.peers`)
 huggingface   several families, of which names (or, on writing, the spec) tell one (`vitcli.weights.huggingface`)
+huggingface-mae   the encoder of ViT-MAE, which is read as `huggingface`
 timm, dinov2, clip   as those have them (modules of these names)
 origin-*   as in the code of the write-ups that the project grew from (`vitcli.weights.origins`)
 """
@@ -21,7 +22,7 @@ from vitcli.core.spec import ModelSpec
 from vitcli.weights.clip import CLIP
 from vitcli.weights.dinov2 import DINOV2
 from vitcli.weights.header import Header, Layout, check_tensors
-from vitcli.weights.huggingface import HUGGINGFACE
+from vitcli.weights.huggingface import HUGGINGFACE, MASKED_AUTOENCODER
 from vitcli.weights.origins import ORIGINS
 from vitcli.weights.peers import PEERS
 from vitcli.weights.place import Place, Shape, inverse, permuted
@@ -35,6 +36,7 @@ CODES: Mapping[str, tuple[Code, ...]] = {
     "clip": (CLIP,),
     **{layout: (code,) for layout, code in (*PEERS.items(), *ORIGINS.items())},
     "huggingface": HUGGINGFACE,
+    "huggingface-mae": MASKED_AUTOENCODER,
 }
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Axes of a kernel in the order that JAX code has them, of (out, in), (heads, out, in), (out, in, height, width).
