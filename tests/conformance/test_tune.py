@@ -142,11 +142,22 @@ def _assert_close(recipe: Recipe, found: dict[str, NDArray[Any]], expected: dict
         np.testing.assert_allclose(value[moving], expected[key][moving], rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+# Cases that "all together" has too.
+TOGETHER = ("rates", "decays", "layer decay")
+
+
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [(name, "adamw") for name in CASES]
-    + [("all together", optimizer) for optimizer in ("sgd momentum", "adam", "adamw on everything", "lion")],
+    [(name, "adamw") for name in CASES if name not in TOGETHER]
+    + [("all together", optimizer) for optimizer in ("sgd momentum", "lion")]
+    + [
+        pytest.param(name, optimizer, marks=pytest.mark.slow)
+        for name, optimizer in [
+            *((name, "adamw") for name in TOGETHER),
+            *(("all together", optimizer) for optimizer in ("adam", "adamw on everything")),
+        ]
+    ],
 )
 def test_steps_follow_the_equations_by_group(backend: Backend, name: str, optimizer: str) -> None:
     """Three steps in NumPy, from the gradients of a trainer that freezes nothing."""
@@ -221,7 +232,7 @@ def test_what_is_frozen_stays_bit_by_bit_in_bfloat16(backend: Backend) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lion"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.slow), "lion"])
 def test_state_goes_from_one_engine_to_the_other_and_on(backend: Backend, optimizer: str) -> None:
     recipe = _tuned("all together", optimizer=optimizer, ema=0.9, weight_decay=0.1)
     straight, first = (_trainer(backend, recipe) for _ in range(2))
