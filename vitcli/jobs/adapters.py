@@ -88,7 +88,10 @@ def complete(adapter: Adapter, base: Path | None = None) -> Weights:
         WeightsError: the base is missing, damaged, or another one than the adapter was trained from.
     """
     card = adapter.card
-    assert card.base is not None
+    if card.base is None:
+        raise WeightsError(
+            f"{adapter.path} does not say what it is an adapter of; name its base with --base FILE"
+        )
     path = _base_path(adapter.path, card.base.path, base)
     # What a foreign base cannot say, the adapter does.
     known = [f"model.num_heads={card.spec.num_heads}"]
