@@ -374,3 +374,22 @@ def test_dinov2_sees_images_as_we_do(tmp_path: Path) -> None:
     loaded: Any = transformers.AutoImageProcessor
     pixels = loaded.from_pretrained(again)(Image.fromarray(levels), return_tensors="np")["pixel_values"][0]
     np.testing.assert_allclose(pixels, ((ours / 255 - mean) / std).transpose(2, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"do_normalize": False}, {"rescale_factor": 1 / 127.5}, {"do_rescale": False}],
+    ids=["not normalised", "another factor", "not rescaled"],
+)
+def test_levels_are_scaled_as_the_processor_says(tmp_path: Path, said: dict[str, Any]) -> None:
+    CASES["deit"].built.save_pretrained(tmp_path)
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 20, "width": 20}}
+    numbers = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | numbers | said))
+    carried(tmp_path / "model.safetensors", tmp_path / "ours.safetensors")
+    seen = card(tmp_path / "ours.safetensors").preprocess
+    levels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    loaded: Any = transformers.AutoImageProcessor
+    theirs = loaded.from_pretrained(tmp_path)(Image.fromarray(levels), return_tensors="np")
+    ours = ((levels / 255 - np.array(seen.mean)) / np.array(seen.std)).transpose(2, 0, 1)
+    np.testing.assert_allclose(theirs["pixel_values"][0], ours, rtol=1e-5, atol=1e-5)

@@ -125,11 +125,16 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
             reporter.note(
                 f"{path} cuts out {cut} pixels, the model has {size}: the short side is scaled alike"
             )
+        normalised = said.get("do_normalize", True)
+        mean = said.get("image_mean", otherwise.mean) if normalised else (0.0,)
+        std = said.get("image_std", otherwise.std) if normalised else (1.0,)
+        # Ours are of levels / 255; another factor is the same as other numbers.
+        factor = 255 * said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 255.0
         return Preprocess(
             fit="crop" if crops else "squash",
             size=round(short * size / cut) if crops else size,
-            mean=tuple(said.get("image_mean", otherwise.mean)),
-            std=tuple(said.get("image_std", otherwise.std)),
+            mean=tuple(value / factor for value in mean),
+            std=tuple(value / factor for value in std),
             interpolation=_FILTERS.get(said.get("resample"), otherwise.interpolation),
         )
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
