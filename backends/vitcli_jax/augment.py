@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from vitcli.core.pixels import SAMPLE_BITS, Op
+from vitcli.core.pixels import SAMPLE_BITS, Op, middle
 from vitcli.core.recipe import AugmentSpec, Recipe
 from vitcli_jax import pixels
 
@@ -63,7 +63,7 @@ def _cut(images: Array, plan: Mapping[str, Array], recipe: Recipe) -> tuple[Arra
 
 
 def _middle(x: Array, side: int) -> Array:
-    top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
+    top, left = middle(x.shape[1], side), middle(x.shape[2], side)
     return x[:, top : top + side, left : left + side]
 
 

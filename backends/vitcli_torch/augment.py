@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitcli.core.pixels import SAMPLE_BITS, Op
+from vitcli.core.pixels import SAMPLE_BITS, Op, middle
 from vitcli.core.recipe import AugmentSpec, Recipe
 from vitcli_torch import pixels
 from vitcli_torch.constants import constant
@@ -64,7 +64,7 @@ def _cut(images: Tensor, plan: Mapping[str, Tensor], recipe: Recipe) -> tuple[Te
 
 
 def _middle(x: Tensor, side: int) -> Tensor:
-    top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
+    top, left = middle(x.shape[1], side), middle(x.shape[2], side)
     return x[:, top : top + side, left : left + side]
 
 

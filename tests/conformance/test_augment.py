@@ -97,13 +97,15 @@ def test_affine_is_torchvisions(engine: str, angle: float, scale: float, shift: 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_without_a_plan_the_middle_is_cut_out_and_normalised(engine: str) -> None:
-    images = _images(2, 11)
+@pytest.mark.parametrize("side", [11, 12, 13])
+def test_without_a_plan_torchvisions_middle_is_cut_out_and_normalised(engine: str, side: int) -> None:
+    images = _images(2, side)
     recipe = _recipe(6)
     data = recipe.data.model_copy(update={"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)})
     found = _prepare(engine, images, {}, recipe.model_copy(update={"data": data}))
-    middle = images[:, 2:8, 2:8].astype(np.float64)
-    expected = ((middle / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]).transpose(0, 3, 1, 2)
+    middle = functional.center_crop(torch.from_numpy(images.transpose(0, 3, 1, 2)), [6, 6]).numpy()
+    levels = middle.transpose(0, 2, 3, 1).astype(np.float64)
+    expected = ((levels / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 

@@ -169,6 +169,17 @@ def test_crop_resizes_and_cuts_as_torchvision_does(tmp_path: Path, height: int, 
     assert np.abs(found.astype(int) - expected).max() <= 1  # boxes are float32 numbers
 
 
+@pytest.mark.parametrize("size", range(15, 22))
+@pytest.mark.parametrize(("height", "width"), [(33, 23), (23, 34), (8, 9), (40, 23), (61, 100)])
+def test_two_cuts_are_torchvisions_one(tmp_path: Path, height: int, width: int, size: int) -> None:
+    image = Image.fromarray(noise(height, width))
+    image.save(tmp_path / "a.png")
+    found = decode(tmp_path / "a.png", Geometry(fit="crop", size=size, channels=3, inner=15))
+    expected = np.asarray(CenterCrop(15)(Resize(size, InterpolationMode.BILINEAR)(image)))
+    seen = np.asarray(CenterCrop(15)(Image.fromarray(found)))
+    assert np.abs(seen.astype(int) - expected).max() <= 1  # boxes are float32 numbers
+
+
 @pytest.mark.parametrize(
     ("height", "width", "shape"), [(33, 23, (22, 15)), (23, 33, (15, 22)), (8, 9, (15, 17))]
 )

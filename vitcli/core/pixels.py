@@ -24,6 +24,11 @@ HUE_TURN = 1536
 FARTHEST = 2 ** (31 - MATRIX_BITS)
 
 
+def middle(side: int, inner: int) -> int:
+    """Returns where the middle `inner` of `side` pixels begins: halves go to even, as in torchvision's CenterCrop."""
+    return round((side - inner) / 2)
+
+
 class Op(IntEnum):
     """What a policy does to an image. The numbers are part of the format: never reuse one."""
 

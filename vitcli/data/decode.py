@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vitcli.core.errors import DataError
+from vitcli.core.pixels import middle
 from vitcli.core.recipe import Interpolation
 from vitcli.data.faults import FORMATS, MAX_PIXELS, Unusable, check_whole, not_an_image, told, too_large
 
@@ -67,6 +68,7 @@ class Geometry:
         fast: JPEG files are decoded at 1/2, 1/4 or 1/8 of their size as long as twice `size` remains (libjpeg's
             scaled inverse transform): other pixels by some tenths of a level, in a fraction of the time.
         interpolation: bilinear or bicubic.
+        inner: pixels of the middle that will be cut out of a crop; the crop lies such that both cuts are one.
     """
 
     fit: Literal["squash", "crop", "aspect"]
@@ -74,6 +76,7 @@ class Geometry:
     channels: int
     fast: bool = False
     interpolation: Interpolation = "bilinear"
+    inner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,18 +254,19 @@ def _fit(image: Image.Image, geometry: Geometry) -> Image.Image:
         return _resized(image, (width, height), how)
     if geometry.fit == "squash":
         return _resized(image, (size, size), how)
-    left, right = _middle(image.width, min(image.size), size)
-    top, bottom = _middle(image.height, min(image.size), size)
+    left, right = _middle(image.width, min(image.size), geometry)
+    top, bottom = _middle(image.height, min(image.size), geometry)
     return _resized(image, (size, size), how, (left, top, right, bottom))
 
 
-def _middle(side: int, short: int, size: int) -> tuple[float, float]:
-    """Returns the part of a side that would be cut out after the short one was resized to `size`, in whole pixels.
+def _middle(side: int, short: int, geometry: Geometry) -> tuple[float, float]:
+    """Returns the part of a side that would be cut out after the short one was resized, in whole pixels.
 
     As torchvision resizes and cuts (`Resize`, `CenterCrop`; timm's transforms are these): half a pixel matters.
     """
+    size, inner = geometry.size, geometry.inner or geometry.size
     resized = side * size // short
-    first = round((resized - size) / 2)
+    first = middle(resized, inner) - middle(size, inner)
     return first * side / resized, (first + size) * side / resized
 
 

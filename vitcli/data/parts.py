@@ -98,6 +98,7 @@ def geometry(recipe: Recipe, *, training: bool) -> Geometry:
         channels=recipe.model.in_channels,
         fast=training and recipe.data.decoder == "fast",
         interpolation=recipe.data.interpolation,
+        inner=None if training else recipe.model.image_size,
     )
 
 

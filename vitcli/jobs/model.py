@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vitcli.core import registry
 from vitcli.core.backend import Model as BackendModel
 from vitcli.core.errors import WeightsError
+from vitcli.core.pixels import middle
 from vitcli.core.recipe import Precision
 from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
@@ -180,7 +181,11 @@ def geometry_of(card: Card) -> Geometry:
     """Returns how a model's image files are fitted before the middle is cut out."""
     seen = card.preprocess
     return Geometry(
-        fit=seen.fit, size=seen.size, channels=card.spec.in_channels, interpolation=seen.interpolation
+        fit=seen.fit,
+        size=seen.size,
+        channels=card.spec.in_channels,
+        interpolation=seen.interpolation,
+        inner=card.spec.image_size,
     )
 
 
@@ -206,7 +211,7 @@ def check_classifies(card: Card, path: Path) -> None:
 def model_inputs(images: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
     """Returns normalised pixels float32 (B, C, S, S) of fitted images uint8 (B, S0, S0, C): the middle, scaled."""
     side = card.spec.image_size
-    top, left = (images.shape[1] - side) // 2, (images.shape[2] - side) // 2
-    middle = images[:, top : top + side, left : left + side].astype(np.float32)
+    top, left = middle(images.shape[1], side), middle(images.shape[2], side)
+    levels = images[:, top : top + side, left : left + side].astype(np.float32)
     mean, std = (np.asarray(values, np.float32) for values in (card.preprocess.mean, card.preprocess.std))
-    return np.ascontiguousarray(((middle / 255 - mean) / std).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(((levels / 255 - mean) / std).transpose(0, 3, 1, 2))
