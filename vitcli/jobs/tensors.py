@@ -8,7 +8,7 @@ from typing import cast
 
 from vitcli.core import registry
 from vitcli.core.backend import StateDicts
-from vitcli.core.errors import BackendError
+from vitcli.core.errors import BackendError, WeightsError
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.weights.file import Weights, check_values, read_weights, write_weights
 from vitcli.weights.header import Card, Header, Layout, read_header
@@ -39,7 +39,10 @@ def open_tensors(path: Path, reporter: Reporter | None = None) -> tuple[Header, 
     names, dropped = _unwrapped(header, reporter), set()
     code = code_of(names, detect(_renamed(header, names)))
     if code is not None and header.card is None:
-        names = {now: names[old] for now, old in code.canonical(names).items()}
+        try:
+            names = {now: names[old] for now, old in code.canonical(names).items()}
+        except ValueError as error:
+            raise WeightsError(f"{path} holds {error}: which of them is meant nobody knows") from error
         dropped = {now for now in names if code.drops(now)}
     needed = {now: old for now, old in names.items() if now not in dropped}
     narrow = {

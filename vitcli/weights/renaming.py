@@ -156,13 +156,19 @@ class Code:
         return any(map(there, (self.marker, *self.markers))) and all(map(there, self.beside))
 
     def canonical(self, names: Collection[str]) -> dict[str, str]:
-        """Returns the names of a file as this code has them today, and what the file calls them."""
+        """Returns the names of a file as this code has them today, and what the file calls them.
+
+        Raises:
+            ValueError: two names of the file are one today.
+        """
         bare = self.prefix and not any(name.startswith(self.prefix) for name in names)
-        found = {}
+        found: dict[str, str] = {}
         for name in names:
             now = self.prefix + name if bare else name
             for pattern, replacement in self.aliases:
                 now = re.sub(pattern, replacement, now)
+            if now in found:
+                raise ValueError(f"{found[now]} and {name} are two names of one tensor")
             found[now] = name
         return found
 
