@@ -16,6 +16,7 @@ from vitcli.core.backend import Exports
 from vitcli.core.errors import BackendError, RequestError, VerificationError, VitError, nearest
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
+from vitcli.core.targets import check_other, check_place
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import model_inputs
 from vitcli.jobs.pretrained import find
@@ -156,12 +157,8 @@ def _form(form: str | None, target: str | Path | None) -> str:
 def _check_target(source: Path, target: Path, form: str) -> None:
     if target.suffix != FORMATS[form].suffix:
         raise RequestError(f"{target} must end in {FORMATS[form].suffix}, as files of --format {form} do")
-    if target.is_dir():
-        raise RequestError(f"{target} is a folder; give a file name")
-    if target.exists() and target.samefile(source):
-        raise RequestError(f"{target} is the source itself; choose another name")
-    if not target.parent.is_dir():
-        raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
+    check_place(target)
+    check_other(target, source)
 
 
 def _check_installed(form: str) -> None:
