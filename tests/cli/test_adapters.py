@@ -81,7 +81,7 @@ def test_a_wrong_merge_is_not_written(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"base.safetensors", "adapter.safetensors"}
 
 
-def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> None:
+def test_an_adapter_predicts_is_evaluated_and_exported_with_its_base(tmp_path: Path) -> None:
     base, adapter, _ = files(tmp_path, SPEC)
     picture = image(tmp_path / "a.png")
     assert convert(adapter, tmp_path / "model.safetensors", "--merge").code == 0
@@ -99,6 +99,9 @@ def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> N
     folders(tmp_path / "six", "abcdef")
     said = here("evaluate", adapter, "--data", tmp_path / "six", "--device", "cpu")
     assert said.code == 0, said.err
+    said = here("export", adapter, tmp_path / "a.pt2")
+    assert said.code == 0, said.err
+    assert f"{adapter} (adapter) -> {tmp_path / 'a.pt2'}" in said.err.replace("\n", " ")
     base.unlink()
     said = here("predict", picture, "--weights", adapter)
     assert said.code == 2
