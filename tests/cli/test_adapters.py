@@ -247,6 +247,14 @@ def test_what_is_wrong_is_told_in_one_line(
     assert not list((wrong / "peft").iterdir())
 
 
+def test_what_takes_whole_models_alone_says_so_of_pefts(wrong: Path) -> None:
+    for command in (("summary",), ("train", "digits", "--init")):
+        said = here(*command, wrong / "peft_")
+        assert said.code == 2
+        assert "is an adapter of PEFT's, not a whole model; merge it first: vit convert weights" in said.err
+        assert len(said.err.splitlines()) == 1
+
+
 def test_a_run_keeps_its_adapters_apart_and_a_merged_model(tmp_path: Path) -> None:
     lora = ("model.lora.rank=2", "model.lora.alpha=4")
     arguments = ("train", "digits", *TINY, *lora, "--backend", "torch", "--device", "cpu", "--runs", tmp_path)

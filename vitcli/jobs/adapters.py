@@ -18,8 +18,8 @@ from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card, Header
 from vitcli.weights.layouts import to_native
 from vitcli.weights.lora import adapter_card, adapter_of, check_adapter, with_adapter
-from vitcli.weights.names import detect
-from vitcli.weights.peft import CONFIG, MODEL, PeftLayout, from_peft, is_peft, to_peft
+from vitcli.weights.names import detect, is_peft
+from vitcli.weights.peft import CONFIG, MODEL, PeftLayout, from_peft, to_peft
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ CODES: Mapping[str, tuple[Code, ...]] = {
     "huggingface": HUGGINGFACE,
     "huggingface-mae": MASKED_AUTOENCODER,
 }
+PEFT_PREFIX = "base_model.model."
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Axes of a kernel in the order that JAX code has them, of (out, in), (heads, out, in), (out, in, height, width).
 _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
@@ -53,6 +54,11 @@ def detect(header: Header) -> Layout:
     if "vit.schema" in header.metadata:
         return "timm" if header.metadata.get("vit.layout") == "timm" else "native"
     return "timm" if is_timms(header.shapes) else "torch"
+
+
+def is_peft(names: Collection[str]) -> bool:
+    """Returns whether a file's tensors are those of an adapter that PEFT wrote."""
+    return any(name.startswith(PEFT_PREFIX) and ".lora_A." in name for name in names)
 
 
 def code_of(names: Collection[str], layout: Layout) -> Code | None:
