@@ -32,7 +32,9 @@ Source = Annotated[
     str,
     typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
 ]
-Target = Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="DST", help="The file to write: .safetensors, .pth, .pt or .npz.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
 ]
