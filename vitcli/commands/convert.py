@@ -30,7 +30,7 @@ def _help_layout(name: str | None) -> None:
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
+    typer.Argument(metavar="SRC", help="A run, a weights file in any layout, or a published name."),
 ]
 Target = Annotated[
     Path, typer.Argument(metavar="DST", help="The file to write: .safetensors, .pth, .pt or .npz.")
