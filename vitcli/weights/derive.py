@@ -64,7 +64,8 @@ def describe(
         )
     else:
         said = _said(overrides)
-        said.derived(_flat(card.spec, said), f"the metadata of {path}")
+        known = {f"model.{key}": value for key, value in card.spec.flat().items()}
+        said.derived({key: known.get(key) for key in said.values}, f"the metadata of {path}")
     try:
         dropped = check_file(header, card.spec, layout)
     except WeightsError as error:
@@ -259,17 +260,6 @@ def _said(assignments: Sequence[str] | Draft) -> Draft:
     """Returns what is said about a model, a variant's name filled in."""
     said = assignments if isinstance(assignments, Draft) else override(Draft(values={}), assignments)
     return Draft(values=expand(said.values), origins=said.origins)
-
-
-def _flat(spec: ModelSpec, said: Draft) -> dict[str, object]:
-    """Returns the spec's own values of the keys that were said."""
-    values = {}
-    for key in said.values:
-        node: object = spec
-        for part in key.split(".")[1:]:
-            node = getattr(node, part, None)
-        values[key] = node
-    return values
 
 
 def _numbered(spec: ModelSpec) -> tuple[str, ...]:
