@@ -9,7 +9,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 import vitcli
 from tests.cli.inputs import folders, image
@@ -50,6 +52,16 @@ def test_an_adapter_is_merged_into_any_layout(tmp_path: Path, layout: str) -> No
     assert spec_in(tmp_path / "again.safetensors") == bare
     found = read_weights(tmp_path / "again.safetensors")
     assert all(found[name].tobytes() == value.tobytes() for name, value in expected.items())
+
+
+def test_a_base_is_a_folder_as_other_libraries_keep_it(tmp_path: Path) -> None:
+    """Whichever of the names is in it that a folder is read by elsewhere."""
+    base, adapter, _ = files(tmp_path, SPEC)
+    (tmp_path / "theirs").mkdir()
+    torch.save(load_file(base), tmp_path / "theirs" / "pytorch_model.bin")
+    base.unlink()
+    said = convert(adapter, tmp_path / "model.safetensors", "--merge", "--base", tmp_path / "theirs")
+    assert said.code == 0, said.err
 
 
 def test_a_whole_file_with_adapters_is_merged(tmp_path: Path) -> None:
