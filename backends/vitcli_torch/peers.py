@@ -20,18 +20,10 @@ if TYPE_CHECKING:
 
     from vitcli.core.spec import ModelSpec
 
-# Layout: the library whose it is.
-_LIBRARIES = {
-    "torchvision": "torchvision",
-    "huggingface": "transformers",
-    "huggingface-mae": "transformers",
-    "timm": "timm",
-}
-
 
 def peer_name(layout: str) -> str | None:
     """Returns the library that a layout belongs to and its version, where it is installed."""
-    library = _LIBRARIES.get(layout)
+    library, _ = _PEERS.get(layout, (None, None))
     if library is None or importlib.util.find_spec(library) is None:
         return None
     return f"{library} {version(library)}"
@@ -49,12 +41,7 @@ def peer_logits(layout: str, folder: Path, spec: ModelSpec, pixels: NDArray[Any]
     Raises:
         WeightsError: the library does not take the file.
     """
-    build: Callable[[Path, ModelSpec], Callable[[Tensor], Tensor]] = {
-        "torchvision": _torchvision,
-        "huggingface": _transformers,
-        "huggingface-mae": _transformers,
-        "timm": _timm,
-    }[layout]
+    _, build = _PEERS[layout]
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
@@ -103,10 +90,10 @@ def _transformers(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
         kind = transformers.AutoModel
         if config.model_type in ("vit", "deit"):  # a pooler that the file has not would be drawn at random
             options["add_pooling_layer"] = spec.head.pre_logits is not None
-        if config.model_type == "vit_mae":
-            config.mask_ratio = (
-                0.0  # all patches are seen, in an order that the class token does not depend on
-            )
+        if (
+            config.model_type == "vit_mae"
+        ):  # all patches are seen, in an order that the class token does not see
+            config.mask_ratio = 0.0
     model, report = kind.from_pretrained(folder, config=config, output_loading_info=True, **options)
     if report["missing_keys"]:
         raise ValueError(f"it misses {sorted(report['missing_keys'])[0]}")
@@ -123,3 +110,12 @@ def _transformers(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
         return features  # type: ignore[no-any-return]
 
     return logits
+
+
+# Layout: the library whose it is, and what builds and loads its model.
+_PEERS: dict[str, tuple[str, Callable[[Path, ModelSpec], Callable[[Tensor], Tensor]]]] = {
+    "torchvision": ("torchvision", _torchvision),
+    "huggingface": ("transformers", _transformers),
+    "huggingface-mae": ("transformers", _transformers),
+    "timm": ("timm", _timm),
+}

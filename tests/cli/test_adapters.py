@@ -9,7 +9,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 import vitcli
 from tests.cli.inputs import folders, image
@@ -52,6 +54,16 @@ def test_an_adapter_is_merged_into_any_layout(tmp_path: Path, layout: str) -> No
     assert all(found[name].tobytes() == value.tobytes() for name, value in expected.items())
 
 
+def test_a_base_is_a_folder_as_other_libraries_keep_it(tmp_path: Path) -> None:
+    """Whichever of the names is in it that a folder is read by elsewhere."""
+    base, adapter, _ = files(tmp_path, SPEC)
+    (tmp_path / "theirs").mkdir()
+    torch.save(load_file(base), tmp_path / "theirs" / "pytorch_model.bin")
+    base.unlink()
+    said = convert(adapter, tmp_path / "model.safetensors", "--merge", "--base", tmp_path / "theirs")
+    assert said.code == 0, said.err
+
+
 def test_a_whole_file_with_adapters_is_merged(tmp_path: Path) -> None:
     _, _, whole = files(tmp_path, SPEC)
     apart, target = tmp_path / "apart.safetensors", tmp_path / "model.safetensors"
@@ -81,7 +93,7 @@ def test_a_wrong_merge_is_not_written(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"base.safetensors", "adapter.safetensors"}
 
 
-def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> None:
+def test_an_adapter_predicts_is_evaluated_and_exported_with_its_base(tmp_path: Path) -> None:
     base, adapter, _ = files(tmp_path, SPEC)
     picture = image(tmp_path / "a.png")
     assert convert(adapter, tmp_path / "model.safetensors", "--merge").code == 0
@@ -99,6 +111,9 @@ def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> N
     folders(tmp_path / "six", "abcdef")
     said = here("evaluate", adapter, "--data", tmp_path / "six", "--device", "cpu")
     assert said.code == 0, said.err
+    said = here("export", adapter, tmp_path / "a.pt2")
+    assert said.code == 0, said.err
+    assert f"{adapter} (adapter) -> {tmp_path / 'a.pt2'}" in said.err.replace("\n", " ")
     base.unlink()
     said = here("predict", picture, "--weights", adapter)
     assert said.code == 2
@@ -242,6 +257,14 @@ def test_what_is_wrong_is_told_in_one_line(
     assert all(word in said.errors[0] for word in words), said.err
     assert not list(wrong.glob("new.*"))
     assert not list((wrong / "peft").iterdir())
+
+
+def test_what_takes_whole_models_alone_says_so_of_pefts(wrong: Path) -> None:
+    for command in (("summary",), ("train", "digits", "--init")):
+        said = here(*command, wrong / "peft_")
+        assert said.code == 2
+        assert "is an adapter of PEFT's, not a whole model; merge it first: vit convert weights" in said.err
+        assert len(said.err.splitlines()) == 1
 
 
 def test_a_run_keeps_its_adapters_apart_and_a_merged_model(tmp_path: Path) -> None:

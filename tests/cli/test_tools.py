@@ -21,6 +21,7 @@ import vitcli
 from tests.cli.conftest import Trained
 from tests.cli.inputs import image
 from tests.cli.running import PARAMETERS, TINY, here
+from tests.weights.kinds import KINDS
 from vitcli.core import recipes, registry
 from vitcli.core.recipe import DataSpec
 from vitcli.data.catalogue import CATALOGUE
@@ -306,3 +307,21 @@ def test_summary_command(trained: Trained) -> None:
     assert f"16 images: {16 * products / 1e6:.2f} M multiply-adds, input 0.00 MB" in batch.out
     # Dosovitskiy et al. 2021, table 1, gives ViT-B as 86 million parameters.
     assert json.loads(here("summary", "B/16", "--json").out)["parameters"] == pytest.approx(86e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "following"),
+    [
+        ("clip", "vit predict IMAGE --weights {}"),
+        ("google", "vit predict IMAGE --weights {}"),
+        ("dinov2", "vit train folder --data DIR --init {}"),
+    ],
+)
+def test_summary_of_a_foreign_file(kind: str, following: str, tmp_path: Path) -> None:
+    """Whatever the commands that follow can open, by the names that those would find in it."""
+    path = KINDS[kind].write(tmp_path)
+    if path.suffix == ".safetensors":
+        save_file({f"module.{name}": value for name, value in load_file(path).items()}, path)
+    said = here("summary", path, "model.num_heads=3")
+    assert said.code == 0, said.err
+    assert said.err.splitlines()[-1] == f"next: {following.format(path)}"

@@ -244,6 +244,10 @@ WEIGHTS: dict[str, Case] = {
         "convert weights letters.safetensors link.safetensors",
         ("link.safetensors", "the source itself"),
     ),
+    "a run onto its own weights": (
+        "convert weights runs/taken runs/taken/model.safetensors --to jax",
+        ("runs/taken/model.safetensors", "the source itself"),
+    ),
     "to another format": ("convert weights letters.safetensors new.onnx", ("new.onnx", ".safetensors")),
     "into no folder": (
         "convert weights letters.safetensors nowhere/new.safetensors",

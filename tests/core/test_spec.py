@@ -65,6 +65,10 @@ def test_drop_path_rises_linearly_to_the_last_block() -> None:
         ({"tokens": {"class_token": False}, "pool": "cls_mean"}, "pool='cls_mean' reads the class token"),
         ({"tokens": {"positions": "sincos2d"}}, "sincos2d.*not 14; nearest widths: 12 or 16"),
         ({"embed_dim": 4, "tokens": {"positions": "sincos2d"}}, "sincos2d.*at least 8, not 4"),
+        (
+            {"attention": {"output_projection": False}, "lora": {"rank": 2, "targets": ["proj"]}},
+            "lora.targets: 'proj' is left out by attention.output_projection=false",
+        ),
         ({"linear": "sequence"}, "'sequence' needs attention.output_projection=false, not true"),
         (
             {"linear": "sequence", "attention": {"output_projection": False, "merge": "raw"}},

@@ -98,6 +98,11 @@ def test_fetch_says_where_it_put_things(hub: Hub, tmp_path: Path) -> None:
         (("weights", "fetch", "someone/gone"), 2, ("no model someone/gone",)),
         (("weights", "fetch", MODEL, "--revision", "v9"), 2, ("no revision v9",)),
         (("weights", "info", "nothing"), 2, ("'nothing' is no known release",)),
+        (
+            ("weights", "info", "dinov2-base", "model.num_heads=3"),
+            2,
+            ("'model.num_heads=3'", "dinov2-base is no file"),
+        ),
         (("convert", "weights", "someone/gone", "new.safetensors"), 2, ("no model someone/gone",)),
         (("predict", "image.png", "--weights", "someone/gone"), 2, ("no model someone/gone",)),
         (("evaluate", "someone/gone"), 2, ("no model someone/gone",)),

@@ -31,7 +31,7 @@ from vitcli.weights.layouts import from_native
 # What takes half a second; the rest is slow, and `test_programs_without_vit` has most options at once.
 FEW: dict[str, tuple[str, ...]] = {
     "onnx": (),
-    "torch-export": ("whole sequence, otherwise", "heads cut and merged raw", "registers", "grey"),
+    "torch-export": ("whole sequence, otherwise", "heads cut and merged raw", "no classes", "grey"),
     "stablehlo": (),
 }
 MANY = [
@@ -108,6 +108,7 @@ def test_every_option_is_exported(form: str, option: str, tmp_path: Path) -> Non
     images, pixels = images_of(spec, "float32")
     texts, (found,) = load(FORMATS[form].engine).run_exported(result.target, form, [images])  # type: ignore[attr-defined]
     assert texts.items() >= (card_of(spec).texts() | {"vit.input": "float32"}).items()
+    assert result.output_shape == ("batch", found.shape[1])
     assert_close(found, spec, pixels)
 
 

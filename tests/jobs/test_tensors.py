@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from tests.models import random_weights, spec_of
 from tests.peers.random import Notes
+from tests.weights.kinds import KINDS
 from vitcli.core.errors import WeightsError
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.file import Weights, read_weights
@@ -140,6 +141,24 @@ def test_other_numbers_are_refused(value: torch.Tensor, kinds: tuple[str, str], 
     for path, kind in zip((tmp_path / "a.safetensors", tmp_path / "a.pth"), kinds, strict=True):
         with pytest.raises(WeightsError, match=f"{path}: .*x holds {kind}, not "):
             opened(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "older", "newer"),
+    [
+        ("timm, map", "blocks.1.gamma_2", "blocks.1.ls2.gamma"),
+        ("dinov2, gated", "blocks.0.1.norm1.bias", "blocks.1.norm1.bias"),
+    ],
+)
+def test_an_older_name_beside_the_newer_one_is_refused(
+    kind: str, older: str, newer: str, tmp_path: Path
+) -> None:
+    """Either could be meant: one of the two would be left out without a word."""
+    _, read = open_tensors(KINDS[kind].write(tmp_path))
+    tensors = {name: torch.tensor(value) for name, value in read().items()}
+    save_file({**tensors, older: tensors[newer].clone()}, tmp_path / "a")
+    with pytest.raises(WeightsError, match=f"({older} and {newer}|{newer} and {older}) are two names of one"):
+        open_tensors(tmp_path / "a")
 
 
 def test_some_tensors_alone_are_read(tmp_path: Path) -> None:

@@ -348,9 +348,9 @@ def test_sides_may_be_pairs_and_squashing_before_the_cut_is_said(tmp_path: Path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     result = carried(tmp_path / "model.safetensors", tmp_path / "ours.safetensors")
     assert "squashes images before it cuts out the middle; here they keep their shape" in result.err
-    assert "has resample 0; here images are resized bilinearly" in result.err
+    assert "has resample 0; here images are resized bicubic" in result.err
     seen = card(tmp_path / "ours.safetensors").preprocess
-    assert (seen.fit, seen.size) == ("crop", 24)
+    assert (seen.fit, seen.size, seen.interpolation) == ("crop", 24, "bicubic")
 
 
 def test_dinov2_sees_images_as_we_do(tmp_path: Path) -> None:

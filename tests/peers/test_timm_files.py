@@ -228,7 +228,7 @@ def test_what_is_done_otherwise_and_what_is_assumed_is_said(tmp_path: Path) -> N
     (tmp_path / "config.json").write_text(json.dumps(config))
     open_weights(tmp_path / "model.safetensors", reporter=notes)
     assert notes.told == [
-        f"{tmp_path / 'config.json'} resizes images lanczos; here they are resized bilinearly",
+        f"{tmp_path / 'config.json'} resizes images lanczos; here they are resized bilinear",
         f"{tmp_path / 'config.json'} puts borders around images; here the middle is cut out",
     ]
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')  # another program's

@@ -134,7 +134,10 @@ def test_what_agrees_with_the_shapes_is_accepted() -> None:
         ({"patch_embed.proj.weight": (16, 75)}, "is not a Vision Transformer: a tensor has other axes"),
         ({"head.weight": (6,)}, "a tensor has other axes"),
         ({"pos_embed": (10,)}, "a tensor has other axes"),
-        ({"pos_embed": (1, 12, 16)}, "pos_embed has 12 rows: no square grid of patches after 0 to 1 prefix"),
+        (
+            {"pos_embed": (1, 12, 16)},
+            "^a file has 12 positions: no square grid of patches after 0 to 1 others",
+        ),
     ],
 )
 def test_what_is_no_vision_transformer_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -114,6 +114,15 @@ def _twins(path: Path) -> None:
     np.savez(path, **arrays)
 
 
+def _stacked_twins(path: Path) -> None:
+    block = "Transformer/encoderblock"
+    arrays: dict[str, Any] = {
+        f"{block}/Norm_0/scale": np.ones((2, 3)),
+        f"{block}_1/Norm_0/scale": np.zeros(3),
+    }
+    np.savez(path, **arrays)
+
+
 def _many(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(10_001):
@@ -128,6 +137,7 @@ def _many(path: Path) -> None:
         (_whole_numbers, "a holds int64"),
         (_spoilt, "not a whole archive of arrays"),
         (_twins, "two tensors of one name"),
+        (_stacked_twins, "two tensors of one name"),
         (_many, "too large"),
         (_cut, ""),
     ],

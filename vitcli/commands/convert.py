@@ -30,9 +30,11 @@ def _help_layout(name: str | None) -> None:
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="SRC", help="A weights file, a run, a name of vit weights list, or a Hub id."),
+    typer.Argument(metavar="SRC", help="A run, a weights file in any layout, or a published name."),
 ]
-Target = Annotated[Path, typer.Argument(metavar="DST", help="The file to write: .safetensors or .pth.")]
+Target = Annotated[
+    Path, typer.Argument(metavar="DST", help="The file to write: .safetensors, .pth, .pt or .npz.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
 ]

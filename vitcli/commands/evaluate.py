@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     weights: Annotated[
-        str, typer.Argument(metavar="RUN|FILE|ID", help="A run, a weights file, or a Hub id.")
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|ID", help="A run, a weights file in any layout, or a published name."
+        ),
     ],
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "validation",

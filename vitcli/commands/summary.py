@@ -70,9 +70,12 @@ def summary(
         )
     if name.partition("/")[0] in VARIANTS:
         render.next_command(f"vit train RECIPE model.variant={name}")
+    elif not found.weights:
+        render.next_command(f"vit train {name}")
+    elif found.spec.num_classes:
+        render.next_command(f"vit predict IMAGE --weights {name}")
     else:
-        weights = name.endswith(".safetensors")
-        render.next_command(f"vit predict IMAGE --weights {name}" if weights else f"vit train {name}")
+        render.next_command(f"vit train folder --data DIR --init {name}")
 
 
 def _document(found: Summary) -> dict[str, object]:

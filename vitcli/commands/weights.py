@@ -90,6 +90,7 @@ def info(
 ) -> None:
     """Tell what is known of a release and whether it is here; or what a weights file holds."""
     from vitcli import render
+    from vitcli.core.errors import RequestError
     from vitcli.jobs.model import open_weights
     from vitcli.jobs.runs import weights_of
 
@@ -97,6 +98,10 @@ def info(
         held = open_weights(weights_of(Path(name)), overrides or [], reporter=render.ConsoleReporter())
         facts = _facts(held)
         following = f"vit summary {held.path}"
+    elif overrides:
+        raise RequestError(
+            f"'{overrides[0]}': {name} is no file here, and model.key=value is said of one; leave it out"
+        )
     else:
         facts = _row(name)
         following = f"vit weights info {facts['path']}" if facts["path"] else f"vit weights fetch {name}"

@@ -17,6 +17,15 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def flat(self, prefix: str = "") -> dict[str, Any]:
+        """Returns the values by dotted key, those of records within it too."""
+        values: dict[str, Any] = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            inside = isinstance(value, Record)
+            values |= value.flat(f"{prefix}{key}.") if inside else {prefix + key: value}
+        return values
+
 
 Floats = Annotated[tuple[float, ...], BeforeValidator(_from_list)]
 # Per channel: a mean, and a standard deviation, by which is divided.

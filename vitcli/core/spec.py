@@ -173,6 +173,11 @@ class ModelSpec(Record):
                 f"positions='sincos2d' needs embed_dim divisible by 4 and at least 8, not {self.embed_dim}; "
                 f"nearest widths: {_multiples(self.embed_dim, 4)}"
             )
+        if self.lora.rank and "proj" in self.lora.targets and not self.attention.output_projection:
+            raise ValueError(
+                "lora.targets: 'proj' is left out by attention.output_projection=false; "
+                f"a block has {', '.join(name for name in LAYERS if name != 'proj')}"
+            )
         self._check_head()
         self._check_sequence()
         return self

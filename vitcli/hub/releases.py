@@ -37,11 +37,6 @@ class Release:
     image_size: int
     license: str
 
-    @property
-    def on_hub(self) -> bool:
-        """Whether it is a model of the Hub."""
-        return "://" not in self.source
-
 
 _APACHE, _NON_COMMERCIAL = "apache-2.0", "cc-by-nc-4.0"
 _SWAG = "see facebookresearch/SWAG"

@@ -11,6 +11,7 @@ from typing import Any
 
 from vitcli.core.errors import RequestError, VerificationError, WeightsError
 from vitcli.core.reporter import Reporter, Silent
+from vitcli.jobs.runs import weights_of
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.config import read_json
 from vitcli.weights.derive import describe
@@ -18,8 +19,8 @@ from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card, Header
 from vitcli.weights.layouts import to_native
 from vitcli.weights.lora import adapter_card, adapter_of, check_adapter, with_adapter
-from vitcli.weights.names import detect
-from vitcli.weights.peft import CONFIG, MODEL, PeftLayout, from_peft, is_peft, to_peft
+from vitcli.weights.names import detect, is_peft
+from vitcli.weights.peft import CONFIG, MODEL, PeftLayout, from_peft, to_peft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +170,12 @@ def _base_path(adapter: Path, named: object, given: Path | None) -> Path:
         WeightsError: nowhere.
     """
     if given is not None:
-        return given / "model.safetensors" if given.is_dir() else given
+        return weights_of(given)
     place = Path(named) if isinstance(named, str) and named else None
     if place is not None:
-        for path in (place, place / "model.safetensors", adapter.parent / place.name):
-            if path.is_file():
-                return path
+        for path in (place, adapter.parent / place.name):
+            if path.exists():
+                return weights_of(path)
     where = f"which is not at {place}" if place else "and does not say where they are"
     raise WeightsError(
         f"{adapter} is an adapter, to be used with the weights that it was trained from, {where}; "

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from vitcli.core import registry
 from vitcli.core.draft import validated
-from vitcli.core.errors import RequestError, VerificationError, WeightsError, nearest
+from vitcli.core.errors import RequestError, VerificationError, nearest
 from vitcli.core.initial import InitSpec
 from vitcli.core.reporter import Reporter, Silent
+from vitcli.core.targets import check_other, check_place
 from vitcli.jobs.adapters import Adapter, carry
 from vitcli.jobs.model import WeightsFile, open_weights
 from vitcli.jobs.pretrained import find
@@ -108,8 +109,9 @@ def convert(
     into = _layout("--to", "native" if to_peft else to)
     given = None if layout is None else _layout("--from", layout)
     target, base = Path(target), Path(base) if base is not None else None
-    _check_target(Path(source), target)
+    _check_target(target)
     path = find(source, reporter)
+    check_other(target, path)
     file = open_weights(path, overrides, layout=given, base=base, reporter=reporter)
     if file.adapter is not None and not merge:
         return _carried(file.adapter, target, to, to_peft)
@@ -247,14 +249,9 @@ def _layout(option: str, name: str) -> Layout:
     )
 
 
-def _check_target(source: Path, target: Path) -> None:
+def _check_target(target: Path) -> None:
     if target.suffix not in SUFFIXES:
         raise RequestError(
             f"{target} must end in one of {', '.join(SUFFIXES)}: what is written goes by its name"
         )
-    if target.exists() and source.exists() and target.samefile(source):
-        raise RequestError(f"{target} is the source itself; choose another name")
-    if not target.parent.is_dir():
-        raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
-    if target.is_dir():
-        raise WeightsError(f"{target} is a folder; give a file name")
+    check_place(target)

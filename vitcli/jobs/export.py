@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 
 from vitcli.core import registry
 from vitcli.core.backend import Exports
-from vitcli.core.errors import BackendError, RequestError, VerificationError, VitError, nearest
+from vitcli.core.errors import BackendError, RequestError, VerificationError, VitError, nearest, reason
+from vitcli.core.parameters import count
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
+from vitcli.core.targets import check_other, check_place
 from vitcli.data.random import normal, sequence
-from vitcli.jobs.model import model_inputs
+from vitcli.jobs.model import model_inputs, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.tensors import open_tensors
-from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights, replacing
 from vitcli.weights.header import Card
-from vitcli.weights.layouts import to_native
-from vitcli.weights.names import detect
 
 Inputs = Literal["float32", "uint8"]
 # Of the largest logit, or of one where all are smaller: float32 in another order of sums.
@@ -85,7 +83,8 @@ def export(
     """Writes a model with its weights, class names and preprocessing as one file for batches of any size.
 
     Args:
-        source: a run folder, a weights file in any layout, or a name that `find` knows.
+        source: a run folder, a weights file in any layout, an adapter whose base is where it says, or a name that
+            `find` knows.
         target: the file to write; none: beside the source, under its name.
         form: one of `FORMATS`; none: that of the target's suffix.
         inputs: `float32`, normalised pixels (B, C, S, S), or `uint8`, images (B, S, S, C).
@@ -106,17 +105,16 @@ def export(
     target = path.with_suffix(kind.suffix) if target is None else Path(target)
     _check_target(path, target, form)
     _check_installed(form)
-    header, read = open_tensors(path, reporter)
-    layout = detect(header)
-    card = describe(header, layout, overrides, reporter)
-    size = 4 * sum(int(np.prod(shape)) for shape in header.shapes.values())
+    file = open_weights(path, overrides, reporter=reporter)
+    card, size = file.card, 4 * count(file.card.spec)
     if kind.most is not None and size > kind.most:
         raise RequestError(
             f"{path} holds {size / 1e9:.2f} GB of weights, and a file of --format {form} holds "
             f"{kind.most / 1e9:.2f} GB at most; take --format torch-export or stablehlo"
         )
-    weights = to_native(read(), card.spec, layout)
-    reporter.note(f"{path} ({layout}) -> {target} ({form}): {len(weights)} tensors; checking what is written")
+    weights = file.read()
+    told = f"{path} ({file.layout}) -> {target} ({form})"
+    reporter.note(f"{told}: {len(weights)} tensors; checking what is written")
     with replacing(target, weights) as temporary:
         difference, allowed = _write(temporary, target, form, card, weights, inputs)
         written = temporary.stat().st_size
@@ -130,7 +128,7 @@ def export(
         input_shape=("batch", channels, side, side)
         if inputs == "float32"
         else ("batch", side, side, channels),
-        output_shape=("batch", card.spec.num_classes),
+        output_shape=("batch", card.spec.output_dim),
         parameters=sum(value.size for value in weights.values()),
         bytes=written,
         difference=difference,
@@ -156,12 +154,8 @@ def _form(form: str | None, target: str | Path | None) -> str:
 def _check_target(source: Path, target: Path, form: str) -> None:
     if target.suffix != FORMATS[form].suffix:
         raise RequestError(f"{target} must end in {FORMATS[form].suffix}, as files of --format {form} do")
-    if target.is_dir():
-        raise RequestError(f"{target} is a folder; give a file name")
-    if target.exists() and target.samefile(source):
-        raise RequestError(f"{target} is the source itself; choose another name")
-    if not target.parent.is_dir():
-        raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
+    check_place(target)
+    check_other(target, source)
 
 
 def _check_installed(form: str) -> None:
@@ -189,9 +183,8 @@ def _write(
     except (VitError, MemoryError):
         raise
     except Exception as error:  # each library has errors of its own
-        reason = str(error).partition("\n")[0]
         raise VerificationError(
-            f"the exported model does not run ({reason}); {target} has not been written"
+            f"the exported model does not run ({reason(error)}); {target} has not been written"
         ) from error
     wrong = [name for name, text in texts.items() if found.get(name) != text]
     if wrong:

@@ -158,23 +158,20 @@ def open_weights(
         RequestError: it is unreadable, or its tensors are not those of a model that vit knows.
     """
     header, read = open_tensors(path, reporter)
-    adapter = open_adapter(path, base, overrides, reporter) if is_adapter(header) else None
-    if adapter is not None:
-        found, card, native = adapter.layout, adapter.card, partial(complete, adapter, base)
-    else:
-        known = layout or detect(header)
-        card = describe(header, known, overrides, reporter)
-        found, native = known, partial(_native, read, card.spec, known)
-    return WeightsFile(
+    held = partial(
+        WeightsFile,
         path=path,
-        layout=found,
-        card=card,
         tensors=len(header.shapes),
         parameters=sum(math.prod(shape) for shape in header.shapes.values()),
-        read=native,
         read_there=read,
-        adapter=adapter,
     )
+    if is_adapter(header):
+        adapter = open_adapter(path, base, overrides, reporter)
+        whole = partial(complete, adapter, base)
+        return held(layout=adapter.layout, card=adapter.card, read=whole, adapter=adapter)
+    known = layout or detect(header)
+    card = describe(header, known, overrides, reporter)
+    return held(layout=known, card=card, read=lambda: to_native(read(), card.spec, known))
 
 
 def geometry_of(card: Card) -> Geometry:
@@ -187,10 +184,6 @@ def geometry_of(card: Card) -> Geometry:
         interpolation=seen.interpolation,
         inner=card.spec.image_size,
     )
-
-
-def _native(read: Callable[[], Weights], spec: ModelSpec, layout: Layout) -> Weights:
-    return to_native(read(), spec, layout)
 
 
 def check_classifies(card: Card, path: Path) -> None:

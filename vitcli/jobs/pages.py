@@ -40,15 +40,13 @@ def page(name: str) -> str:
         RequestError: there is no such layout.
     """
     known = (*LAYOUTS, *PEFT_LAYOUTS)
-    for layout in LAYOUTS:
-        if layout == name:
-            families = CODES.get(layout, ())
-            notes = [note for family in families for note in family.notes] or _PLAIN.get(layout, _ORIGIN)
-            lines = [f"- {note}" for note in dict.fromkeys(notes)]
-            return "\n".join([layout, *lines, *(_names(families) if families else [])])
-    if name in PEFT_LAYOUTS:
-        return "\n".join([name, *(f"- {note}" for note in _PEFT)])
-    raise RequestError(f"{name} is not a layout{nearest(name, known)}; it is one of {', '.join(known)}")
+    if name not in known:
+        raise RequestError(f"{name} is not a layout{nearest(name, known)}; it is one of {', '.join(known)}")
+    families = CODES.get(name, ())
+    notes = [note for family in families for note in family.notes]
+    notes = notes or [*(_PEFT if name in PEFT_LAYOUTS else _PLAIN.get(name, _ORIGIN))]
+    lines = [f"- {note}" for note in dict.fromkeys(notes)]
+    return "\n".join([name, *lines, *(_names(families) if families else [])])
 
 
 def _names(families: tuple[Code, ...]) -> list[str]:

@@ -17,7 +17,7 @@ from vitcli.core.reporter import Reporter
 from vitcli.jobs.drafts import provisional
 from vitcli.jobs.pretrained import find
 from vitcli.jobs.tensors import open_tensors
-from vitcli.weights.adapt import FREE, adapt, flat, proportional
+from vitcli.weights.adapt import FREE, adapt, proportional
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Card, Header, Layout
@@ -172,7 +172,7 @@ def _with_model(draft: Draft, said: Draft, card: Card, path: Path) -> tuple[Draf
     """Returns the draft with the file's model, and a note of what the recipe says otherwise."""
     file = {
         f"model.{key}": value
-        for key, value in flat(card.spec).items()
+        for key, value in card.spec.flat().items()
         if not key.startswith(("num_classes", "drop."))
     }
     fixed = {key: value for key, value in file.items() if not key.startswith(_FREE)}

@@ -18,11 +18,12 @@ from vitcli.core.cost import (
 from vitcli.core.draft import Draft, override, resolve
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
-from vitcli.core.reporter import Reporter
+from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.jobs.drafts import provisional, recipe_draft
 from vitcli.jobs.runs import weights_of
+from vitcli.weights.current import with_current_names
 from vitcli.weights.derive import describe
 from vitcli.weights.header import read_header
 from vitcli.weights.names import detect
@@ -33,9 +34,10 @@ WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A model by numbers; bytes are of float32, layers of one image."""
+    """A model by numbers; bytes are of float32, layers of one image. `weights` says whether it is that of a file."""
 
     name: str
+    weights: bool
     spec: ModelSpec
     layers: list[Layer]
     parameters: int
@@ -79,6 +81,7 @@ def summarise(
     parameters = count(spec)
     return Summary(
         name=name,
+        weights=recipe is None,
         spec=spec,
         layers=layers(spec),
         parameters=parameters,
@@ -101,9 +104,9 @@ def _variant(name: str, overrides: Sequence[str]) -> Recipe:
 
 
 def _file_spec(name: str, overrides: Sequence[str], reporter: Reporter | None) -> ModelSpec:
-    path = weights_of(Path(name))
+    path, reporter = weights_of(Path(name)), reporter or Silent()
     if path.suffix == ".safetensors":
-        header = read_header(path)
+        header, _ = with_current_names(read_header(path), reporter)
     else:
         from vitcli.jobs.tensors import open_tensors  # the first that needs an array library
 

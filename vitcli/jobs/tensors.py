@@ -10,17 +10,15 @@ from vitcli.core import registry
 from vitcli.core.backend import StateDicts
 from vitcli.core.errors import BackendError
 from vitcli.core.reporter import Reporter, Silent
+from vitcli.weights.current import with_current_names
 from vitcli.weights.file import Weights, check_values, read_weights, write_weights
 from vitcli.weights.header import Card, Header, Layout, read_header
-from vitcli.weights.names import code_of, detect
 from vitcli.weights.npz import is_npz, read_npz, write_npz
 
 # The suffixes under which weights are written; a file that is read is known by its content.
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
 # A zip archive, and the pickle that PyTorch wrote before 1.6; both would be safetensors headers of over 60 MB.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
-# What wrappers put before every name: DataParallel, torch.compile, and training frameworks.
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 _NARROW = {"F16": "float16", "BF16": "bfloat16"}
 
 
@@ -31,19 +29,14 @@ def open_tensors(path: Path, reporter: Reporter | None = None) -> tuple[Header, 
     depend on are not read. `reporter` is told of wrappers, and of numbers of half the width, which become float32.
 
     Raises:
-        WeightsError: it is missing or damaged.
+        WeightsError: it is missing or damaged, or two of its names are one today.
         BackendError: it is a PyTorch file and PyTorch is not installed.
     """
     reporter = reporter or Silent()
     header, read = _raw(path, reporter)
-    names, dropped = _unwrapped(header, reporter), set()
-    code = code_of(names, detect(_renamed(header, names)))
-    if code is not None and header.card is None:
-        names = {now: names[old] for now, old in code.canonical(names).items()}
-        dropped = {now for now in names if code.drops(now)}
-    needed = {now: old for now, old in names.items() if now not in dropped}
+    today, names = with_current_names(header, reporter)
     narrow = {
-        _NARROW[kind] for old in needed.values() if (kind := header.stored.get(old, ("",))[0]) in _NARROW
+        _NARROW[kind] for old in names.values() if (kind := header.stored.get(old, ("",))[0]) in _NARROW
     }
     if narrow:
         reporter.note(
@@ -51,13 +44,13 @@ def open_tensors(path: Path, reporter: Reporter | None = None) -> tuple[Header, 
         )
 
     def values() -> Weights:
-        found = read(needed.values())
-        return {now: found[old] for now, old in needed.items()}
+        found = read(names.values())
+        return {now: found[old] for now, old in names.items()}
 
     if header.stored:
-        return _renamed(header, names), values
+        return today, values
     known = values()  # they are in memory: what is wrong with them is told before anything else
-    return _renamed(header, names), lambda: known
+    return today, lambda: known
 
 
 def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> None:
@@ -91,22 +84,6 @@ def _raw(path: Path, reporter: Reporter) -> tuple[Header, Callable[[Collection[s
 
     shapes = {name: value.shape for name, value in weights.items()}
     return Header(path=path, shapes=shapes, metadata={}), read
-
-
-def _unwrapped(header: Header, reporter: Reporter) -> dict[str, str]:
-    """Returns names without what stands before all of them, and what the file calls them."""
-    names, removed = {name: name for name in header.shapes}, ""
-    while names and (prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in names)), "")):
-        names = {name.removeprefix(prefix): old for name, old in names.items()}
-        removed += prefix
-    if removed:
-        reporter.note(f"{header.path}: every name begins with '{removed}', which is taken away")
-    return names
-
-
-def _renamed(header: Header, names: dict[str, str]) -> Header:
-    shapes = {now: header.shapes[old] for now, old in names.items()}
-    return Header(path=header.path, shapes=shapes, metadata=header.metadata)
 
 
 def _is_pickle(path: Path) -> bool:

@@ -24,7 +24,7 @@ from vitcli.weights.beside import configuration
 from vitcli.weights.config import read_json
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
-from vitcli.weights.names import CODES, LAYOUTS, code_for
+from vitcli.weights.names import CODES, code_for
 
 # Relative to the largest logit. Two readings of the same numbers in float64 differ by nothing but the order of sums.
 TOLERANCE = 1e-9
@@ -167,7 +167,7 @@ def _peer(engines: Mapping[str, Backend], side: Side, reporter: Reporter) -> tup
                 f"no library is here that runs {side.path} ({side.layout}): the engines alone run it"
             )
         return None
-    code = next((code_for(side.card.spec, name) for name in LAYOUTS if name == side.layout), None)
+    code = code_for(side.card.spec, side.layout)
     spare = code.spare(side.card.spec) if code else {}  # what reading leaves out
     there = {**{tensor: np.zeros(shape, np.float32) for tensor, shape in spare.items()}, **side.there}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vitcli.core.errors import RequestError, VitError
+from vitcli.core.targets import check_place
 
 # Pixels per inch: 7.2 inches, the width of most pictures, are 1080 pixels.
 DPI = 150
@@ -80,10 +81,7 @@ def check_target(target: Path) -> None:
     """
     if target.suffix != ".png":
         raise RequestError(f"{target} must end in .png: that is the only format written")
-    if target.is_dir():
-        raise RequestError(f"{target} is a folder; give a file name")
-    if not target.parent.is_dir():
-        raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
+    check_place(target)
     if target.exists() and not _is_ours(target):
         raise RequestError(f"{target} exists and is not a picture that vit drew; choose another name")
     if not os.access(target.parent, os.W_OK | os.X_OK):

@@ -15,7 +15,6 @@ from vitcli.core.draft import Draft, override, validated
 from vitcli.core.errors import RecipeError, WeightsError
 from vitcli.core.initial import InitSpec
 from vitcli.core.parameters import parameter_table
-from vitcli.core.record import Record
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Card, Preprocess
@@ -77,7 +76,7 @@ def adapted_card(card: Card, assignments: Sequence[str]) -> Card:
             raise RecipeError(
                 f"{key} cannot be adapted; allowed: {', '.join(allowed)} (classes: vit train --init FILE)"
             )
-    values = flat(card.spec) | {key.removeprefix("model."): value for key, value in said.values.items()}
+    values = card.spec.flat() | {key.removeprefix("model."): value for key, value in said.values.items()}
     spec = validated(ModelSpec, values, {})
     check_architecture(card.spec, spec)
     return replace(card, spec=spec, preprocess=proportional(card, spec))
@@ -89,7 +88,7 @@ def check_architecture(old: ModelSpec, new: ModelSpec) -> None:
     Raises:
         WeightsError: it has not; the first difference is told.
     """
-    given, wanted = flat(old), flat(new)
+    given, wanted = old.flat(), new.flat()
     # Adapters may be added, and then they are part of what was learnt.
     free = tuple(key for key in FREE if key != "lora." or not old.lora.rank)
     for key, value in given.items():
@@ -112,15 +111,6 @@ def proportional(card: Card, spec: ModelSpec) -> Preprocess:
     seen = card.preprocess
     size = max(spec.image_size, round(seen.size * spec.image_size / card.spec.image_size))
     return seen.model_copy(update={"size": size}).fitted(spec.in_channels)
-
-
-def flat(record: Record, prefix: str = "") -> dict[str, Any]:
-    """Returns the values of a record by dotted key."""
-    values: dict[str, Any] = {}
-    for key in type(record).model_fields:
-        value = getattr(record, key)
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Record) else {prefix + key: value}
-    return values
 
 
 def channels(kernel: NDArray[Any], count: int) -> NDArray[Any]:
@@ -208,7 +198,7 @@ def _computed(card: Card, wanted: Card) -> Iterator[str]:
     old, new = card.spec, wanted.spec
     if old.grid != new.grid and old.tokens.positions == "sincos2d":
         yield f"positions: {old.grid}x{old.grid} -> {new.grid}x{new.grid}, fixed sin-cos, computed"
-    before, after = flat(card.preprocess), flat(wanted.preprocess)
+    before, after = card.preprocess.flat(), wanted.preprocess.flat()
     changed = [f"{key} {before[key]} -> {value}" for key, value in after.items() if value != before[key]]
     if changed:
         yield f"images: {', '.join(changed)}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from vitcli.core.reporter import Reporter
 from vitcli.weights import config, timm_config
 from vitcli.weights.header import Card, Preprocess
-from vitcli.weights.names import LAYOUTS, code_for
+from vitcli.weights.names import code_for
 from vitcli.weights.renaming import Code
 
 
@@ -43,7 +43,6 @@ def configuration(card: Card, layout: str) -> dict[str, str]:
     Raises:
         WeightsError: the layout's library has no such model.
     """
-    for name in LAYOUTS:
-        if name == layout and name in BESIDE and (code := code_for(card.spec, name)):
-            return BESIDE[name].files(card, code)
+    if layout in BESIDE and (code := code_for(card.spec, layout)):
+        return BESIDE[layout].files(card, code)
     return {}

@@ -118,8 +118,9 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
             raise ValueError(f"{cut} pixels cannot be cut out of {short}")
         if crops and isinstance(sides, dict) and "shortest_edge" not in sides:
             reporter.note(f"{path} squashes images before it cuts out the middle; here they keep their shape")
+        interpolation = _FILTERS.get(said.get("resample"), otherwise.interpolation)
         if said.get("resample", 2) not in _FILTERS:
-            reporter.note(f"{path} has resample {said['resample']}; here images are resized bilinearly")
+            reporter.note(f"{path} has resample {said['resample']}; here images are resized {interpolation}")
         if cut != size:
             # Published DINOv2 models have positions for 518 pixels, and are told to see 224 of 256.
             reporter.note(
@@ -135,7 +136,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
             size=round(short * size / cut) if crops else size,
             mean=tuple(value / factor for value in mean),
             std=tuple(value / factor for value in std),
-            interpolation=_FILTERS.get(said.get("resample"), otherwise.interpolation),
+            interpolation=interpolation,
         )
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise WeightsError(f"{path} cannot be understood: {error}") from error

@@ -15,7 +15,7 @@ from vitcli.core.variants import VARIANTS
 from vitcli.weights.beside import BESIDE
 from vitcli.weights.config import CONFIG
 from vitcli.weights.header import Card, Header, Layout, Preprocess
-from vitcli.weights.names import check_file, code_of, native_shapes
+from vitcli.weights.names import check_file, code_of, is_peft, native_shapes
 from vitcli.weights.renaming import Code
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -40,6 +40,11 @@ def describe(
     wrong = [text for text in texts if not text.startswith("model.")]
     if wrong:
         raise RequestError(f"'{wrong[0]}': only model.key=value says what a weights file holds")
+    if card is None and is_peft(header.shapes):
+        raise WeightsError(
+            f"{path} is an adapter of PEFT's, not a whole model; merge it first: "
+            f"vit convert weights {path} model.safetensors --merge --base FILE"
+        )
     if card is None:
         beside = BESIDE.get(layout)
         config = beside.read_config(path.parent) if beside else {}
@@ -59,7 +64,8 @@ def describe(
         )
     else:
         said = _said(overrides)
-        said.derived(_flat(card.spec, said), f"the metadata of {path}")
+        known = {f"model.{key}": value for key, value in card.spec.flat().items()}
+        said.derived({key: known.get(key) for key in said.values}, f"the metadata of {path}")
     try:
         dropped = check_file(header, card.spec, layout)
     except WeightsError as error:
@@ -180,7 +186,7 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         values["model.head.pre_logits"] = shapes["pre_logits.weight"][0]
     if values["model.num_classes"]:
         values["model.head.bias"] = "head.bias" in shapes
-    values |= _adapters(shapes, said, source) | _positions(shapes, values, said)
+    values |= _adapters(shapes, said, source) | _positions(shapes, values, said, source)
     return values | _pool(shapes, values, said)
 
 
@@ -199,7 +205,7 @@ def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
     }
 
 
-def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
+def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft, source: str) -> dict[str, Any]:
     """Returns the image size that makes the position table a square of patches after some prefix slots.
 
     Where more than one square fits, the one that agrees with what was said, else the first.
@@ -221,7 +227,8 @@ def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[s
             )
     if not fitting:
         raise WeightsError(
-            f"pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix slots"
+            f"{source} has {rows} positions: no square grid of patches after 0 to {prefixes['all']} others, and vit's "
+            f"images are square"
         )
     agreeing = [
         found for found in fitting if all(said.get(key, value) == value for key, value in found.items())
@@ -253,17 +260,6 @@ def _said(assignments: Sequence[str] | Draft) -> Draft:
     """Returns what is said about a model, a variant's name filled in."""
     said = assignments if isinstance(assignments, Draft) else override(Draft(values={}), assignments)
     return Draft(values=expand(said.values), origins=said.origins)
-
-
-def _flat(spec: ModelSpec, said: Draft) -> dict[str, object]:
-    """Returns the spec's own values of the keys that were said."""
-    values = {}
-    for key in said.values:
-        node: object = spec
-        for part in key.split(".")[1:]:
-            node = getattr(node, part, None)
-        values[key] = node
-    return values
 
 
 def _numbered(spec: ModelSpec) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ origin-*   as in the code of the write-ups that the project grew from (`vitcli.w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import get_args
 
@@ -38,6 +38,7 @@ CODES: Mapping[str, tuple[Code, ...]] = {
     "huggingface": HUGGINGFACE,
     "huggingface-mae": MASKED_AUTOENCODER,
 }
+PEFT_PREFIX = "base_model.model."
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Axes of a kernel in the order that JAX code has them, of (out, in), (heads, out, in), (out, in, height, width).
 _KERNELS = {2: (1, 0), 3: (0, 2, 1), 4: (2, 3, 1, 0)}
@@ -55,14 +56,19 @@ def detect(header: Header) -> Layout:
     return "timm" if is_timms(header.shapes) else "torch"
 
 
+def is_peft(names: Collection[str]) -> bool:
+    """Returns whether a file's tensors are those of an adapter that PEFT wrote."""
+    return any(name.startswith(PEFT_PREFIX) and ".lora_A." in name for name in names)
+
+
 def code_of(names: Collection[str], layout: Layout) -> Code | None:
     """Returns the family of a layout that a file with such names is of; None of a layout that holds any model."""
     families = CODES.get(layout)
     return None if families is None else next((f for f in families if f.recognises(names)), families[-1])
 
 
-def code_for(spec: ModelSpec, layout: Layout) -> Code | None:
-    """Returns the family of a layout that a model is written as; None of a layout that holds any model.
+def code_for(spec: ModelSpec, layout: str) -> Code | None:
+    """Returns the family of a layout that a model is written as; None of what holds any model, or an adapter.
 
     Raises:
         WeightsError: none of them is that model; what keeps it from the nearest is named.
@@ -88,12 +94,13 @@ def places(
         WeightsError: the layout cannot hold such a model.
     """
     code = code_for(spec, layout) if names is None else code_of(names, layout)
+    rule: Callable[[Parameter], tuple[Place, ...]]
     if code is not None:
         if differences := code.differences(spec):
             raise WeightsError(f"{layout} cannot hold this model: {differences[0]}")
         rule = partial(code.places, heads=spec.num_heads, there=names or ())
     else:
-        rule = partial(_jax if layout == "jax" else _same)
+        rule = _jax if layout == "jax" else _same
     return {name: rule(parameter) for name, parameter in parameter_table(spec).items()}
 
 

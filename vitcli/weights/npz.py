@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ def read_npz(path: Path) -> Weights:
         raise
     except Exception as error:  # a damaged archive, or header of an array, may raise anything
         raise WeightsError(f"{path} is not a whole archive of arrays: {reason(error)}") from error
-    weights = {_published(name): _wide(value) for name, value in found.items()}
-    if len(weights) != len(held):
+    tensors = [*_unstacked((_published(name), _wide(value)) for name, value in found.items())]
+    weights = dict(tensors)
+    if len(found) != len(held) or len(weights) != len(tensors):
         raise WeightsError(f"{path} holds two tensors of one name")
-    weights = dict(_unstacked(weights))
     check_values(path, weights)
     return weights
 
@@ -108,10 +108,10 @@ def _in_block(name: str, renamed: Mapping[str, str]) -> str:
     return found[1] + renamed.get(found[2], found[2]) + name[found.end() :]
 
 
-def _unstacked(weights: Weights) -> Iterator[tuple[str, Any]]:
+def _unstacked(tensors: Iterable[tuple[str, NDArray[Any]]]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yields tensors by name; those of blocks that are stacked for a scan one by one."""
     stacked = "Transformer/encoderblock/"
-    for name, value in weights.items():
+    for name, value in tensors:
         if name.startswith(stacked) and value.ndim:
             for i, one in enumerate(value):
                 yield f"Transformer/encoderblock_{i}/{name.removeprefix(stacked)}", one

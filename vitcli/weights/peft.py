@@ -21,12 +21,11 @@ from vitcli.core.spec import LAYERS, LoraSpec, ModelSpec
 from vitcli.weights.file import Weights
 from vitcli.weights.header import Card
 from vitcli.weights.lora import plain
-from vitcli.weights.names import file_shapes
+from vitcli.weights.names import PEFT_PREFIX, file_shapes
 
 CONFIG, MODEL = "adapter_config.json", "adapter_model.safetensors"
 PeftLayout = Literal["peft", "peft-timm", "peft-transformers", "peft-transformers4"]
 PEFT_LAYOUTS: tuple[PeftLayout, ...] = get_args(PeftLayout)
-_PREFIX = "base_model.model."
 
 # Layers of a block under the names of each program's modules.
 _TIMM = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
@@ -100,11 +99,6 @@ class _Pair:
     scale: float
 
 
-def is_peft(names: Mapping[str, Any]) -> bool:
-    """Whether a file's tensors are those of an adapter that PEFT wrote."""
-    return any(name.startswith(_PREFIX) and ".lora_A." in name for name in names)
-
-
 def from_peft(
     weights: Weights, config: Mapping[str, Any], spec: ModelSpec, source: str
 ) -> tuple[Weights, ModelSpec]:
@@ -175,9 +169,9 @@ def to_peft(
         if leaf in ("lora_a", "lora_b"):
             _, number, _, layer = stem.split(".")
             module = f"{block.format(i=number)}.{layers[layer]}"
-            named[f"{_PREFIX}{module}.lora_{leaf[-1].upper()}.weight"] = value
+            named[f"{PEFT_PREFIX}{module}.lora_{leaf[-1].upper()}.weight"] = value
         elif stem in heads:
-            named[f"{_PREFIX}{heads[stem]}.{leaf}"] = value
+            named[f"{PEFT_PREFIX}{heads[stem]}.{leaf}"] = value
         else:
             raise WeightsError(
                 f"{layout} holds adapters and the head, and this adapter {name} too: merge it (--merge)"
@@ -251,7 +245,7 @@ def _pairs(weights: Weights, config: Mapping[str, Any], source: str) -> tuple[di
     modules: dict[str, str] = {}
     rest: Weights = {}
     for name, value in weights.items():
-        module, half = name.removeprefix(_PREFIX), ""
+        module, half = name.removeprefix(PEFT_PREFIX), ""
         if found := re.fullmatch(r"(.+)\.lora_([AB])\.weight", module):
             module, half = found[1], found[2]
             if layer := _layer(module):

@@ -156,13 +156,19 @@ class Code:
         return any(map(there, (self.marker, *self.markers))) and all(map(there, self.beside))
 
     def canonical(self, names: Collection[str]) -> dict[str, str]:
-        """Returns the names of a file as this code has them today, and what the file calls them."""
+        """Returns the names of a file as this code has them today, and what the file calls them.
+
+        Raises:
+            ValueError: two names of the file are one today.
+        """
         bare = self.prefix and not any(name.startswith(self.prefix) for name in names)
-        found = {}
+        found: dict[str, str] = {}
         for name in names:
             now = self.prefix + name if bare else name
             for pattern, replacement in self.aliases:
                 now = re.sub(pattern, replacement, now)
+            if now in found:
+                raise ValueError(f"{found[now]} and {name} are two names of one tensor")
             found[now] = name
         return found
 
@@ -202,9 +208,9 @@ class Code:
         """Returns why this code cannot be that model; the first difference first."""
         if spec.lora.rank:
             return ["it has low-rank adapters beside its layers: merge them (--merge)"]
-        ours = _flat(spec.model_dump())
+        ours = spec.flat()
         sizes = {key: ours[key] for key in _SIZES}
-        theirs = _flat(ModelSpec.model_validate(sizes | {"drop": spec.drop}).model_dump())
+        theirs = ModelSpec.model_validate(sizes | {"drop": spec.drop}).flat()
         theirs |= dict(self.facts) | {key: ours[key] for key in self.free}
         if (
             "tokens.class_token" in self.free and "pool" not in self.free
@@ -226,13 +232,6 @@ class Code:
 def _template(name: str) -> tuple[str, str]:
     found = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     return (f"blocks.{{i}}.{found[2]}", found[1]) if found else (name, "")
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def one(name: str, axes: Shape | None = None, fold: Fold = "none") -> Tensor:

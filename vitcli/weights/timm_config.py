@@ -132,7 +132,7 @@ def read_preprocess(folder: Path, size: int, otherwise: Preprocess, reporter: Re
         return None
     how = str(said.get("interpolation", "bicubic"))
     if how not in _FILTERS:
-        reporter.note(f"{folder / CONFIG} resizes images {how}; here they are resized bilinearly")
+        reporter.note(f"{folder / CONFIG} resizes images {how}; here they are resized bilinear")
     if said.get("crop_mode") == "border":
         reporter.note(f"{folder / CONFIG} puts borders around images; here the middle is cut out")
     try:
