@@ -21,8 +21,11 @@ setup:
 demo: setup
 	$(BIN)/python bench/demo.py
 
+# Stealing work keeps neighbours, which share fixtures and compiled programs, in one process, and no core idle.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,7 +37,7 @@ bench: setup
 	$(BIN)/python bench/step.py
 
 check-slow: setup
-	$(BIN)/python -m pytest --numprocesses auto -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 # Asks the servers of known sets whether they serve what the table says; FULL=1 reads every archive (13 GB).
 check-online: setup

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from unittest import mock
+
+import typer.main
 
 from vitcli import main
 
@@ -27,6 +30,10 @@ TINY = (
 # Its parameters by hand: patches 16 x 4 + 16, class token 16, positions 17 x 16,
 # block (2 x 32) + (16 x 48 + 48) + (16 x 16 + 16) + (16 x 32 + 32) + (32 x 16 + 16), norm 32, head 170.
 PARAMETERS = 80 + 16 + 272 + (64 + 816 + 272 + 544 + 528) + 32 + 170
+
+
+# Typer reads the signatures of all commands for every call, which takes longer than most calls do.
+_read_once = cache(typer.main.get_command)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,7 @@ def here(*arguments: str | Path, stdin: str = "") -> Result:
         redirect_stderr(io.TextIOWrapper(err, encoding="utf-8", write_through=True)),
         mock.patch.object(sys, "argv", ["vit", *map(str, arguments)]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")),
+        mock.patch.object(typer.main, "get_command", _read_once),
         mock.patch.dict(os.environ),
     ):
         os.environ.pop("VIT_DEBUG", None)

@@ -21,9 +21,18 @@ from vitcli.core import registry
 SECONDS = 60
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+INT, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
+
+
+# Each signal once and each engine once; signals are taken around the engine, not by it.
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+    ("number", "code", "backend"),
+    [
+        pytest.param(*TERM, "torch", id="TERM-torch"),
+        pytest.param(*INT, "jax", id="INT-jax"),
+        pytest.param(*INT, "torch", id="INT-torch", marks=pytest.mark.slow),
+        pytest.param(*TERM, "jax", id="TERM-jax", marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_training_keeps_its_weights(
     backend: str, number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
@@ -42,14 +43,24 @@ def images(channels: int) -> Levels:
 
 def both(operation: Callable[..., Any], x: Levels, *numbers: NDArray[np.int32]) -> Levels:
     """Runs `operation(pixels module, x, numbers)` on both engines, demands equal integers, and returns them."""
-    compiled = jax.jit(jax.vmap(lambda *arguments: operation(vitcli_jax.pixels, *arguments)))
-    ours = np.asarray(compiled(x.astype(np.int32), *numbers))
+    ours = np.asarray(_compiled(operation)(x.astype(np.int32), *numbers))
     tensors = [torch.tensor(n)[:, None, None, None] if n.ndim == 1 else torch.tensor(n) for n in numbers]
     theirs = operation(vitcli_torch.pixels, torch.tensor(x.astype(np.int32)), *tensors)
     assert (ours.dtype.name, theirs.dtype) == ("int32", torch.int32)
     np.testing.assert_array_equal(ours, theirs.numpy())
     assert ours.min() >= 0
     return ours
+
+
+@cache
+def _compiled(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Kept by the function: what is called with many amounts is compiled once."""
+    return jax.jit(jax.vmap(lambda *arguments: operation(vitcli_jax.pixels, *arguments)))
+
+
+def operate(pixels: Any, *arguments: Any) -> Any:
+    """Runs the operation of a number, on either engine's pixels module."""
+    return pixels.operate(*arguments)
 
 
 def each(oracle: Callable[[Image.Image], Image.Image], x: Levels) -> Levels:
@@ -105,7 +116,7 @@ def test_levels_are_pillows(
     for amount in amounts:
         expected = each(lambda image, amount=amount: oracle(image, amount), x)  # type: ignore[misc]
         numbers = same(amount, x)
-        chosen = both(lambda p, *a: p.operate(*a), x, same(op, x), numbers)
+        chosen = both(operate, x, same(op, x), numbers)
         np.testing.assert_array_equal(chosen, expected, err_msg=f"{name} {amount} by number")
         if alone:
             np.testing.assert_array_equal(both(alone, x, numbers), expected, err_msg=f"{name} {amount}")
@@ -114,7 +125,7 @@ def test_levels_are_pillows(
 @pytest.mark.parametrize("channels", [1, 3])
 def test_autocontrast_is_pillows_but_for_its_rounded_quotient(channels: int) -> None:
     x = images(channels)
-    found = both(lambda p, *a: p.operate(*a), x, same(Op.AUTOCONTRAST, x), same(0, x))
+    found = both(operate, x, same(Op.AUTOCONTRAST, x), same(0, x))
     expected = each(ImageOps.autocontrast, x)
     low, high = x.min((1, 2), keepdims=True).astype(int), x.max((1, 2), keepdims=True).astype(int)
     whole = (x - low) * 255 % np.maximum(high - low, 1) == 0
@@ -129,9 +140,9 @@ def test_each_image_has_its_own_operation() -> None:
     x = images(3)
     ops = np.array([Op.INVERT, Op.SHARPNESS, Op.EQUALIZE, Op.SATURATION, Op.POSTERIZE, 0, 8], np.int32)
     amounts = np.array([0, 400, 0, 30, 3, 0, 100], np.int32)
-    found = both(lambda p, *a: p.operate(*a), x, ops, amounts)
+    found = both(operate, x, ops, amounts)
     for i in range(len(x)):
-        alone = both(lambda p, *a: p.operate(*a), x[i : i + 1], ops[i : i + 1], amounts[i : i + 1])
+        alone = both(operate, x[i : i + 1], ops[i : i + 1], amounts[i : i + 1])
         np.testing.assert_array_equal(found[i], alone[0])
 
 

@@ -26,6 +26,10 @@ from vitcli.data.policy import OPERATIONS, draw_policy
 LEVELS: dict[str, Any] = {"mean": [0.0], "std": [1 / 255]}
 
 
+# One for all tests: every operation at every strength is the same program.
+_jax_prepare = jax.jit(vitcli_jax.augment.prepare, static_argnums=(2, 3))
+
+
 def recipe(stored: int = SIDE, channels: int = 3, data: dict[str, Any] = LEVELS, **augment: Any) -> Recipe:
     model = {
         "image_size": SIDE,
@@ -46,10 +50,9 @@ def recipe(stored: int = SIDE, channels: int = 3, data: dict[str, Any] = LEVELS,
 
 def prepared(x: NDArray[np.uint8], plan: Plan, made: Recipe) -> tuple[NDArray[Any], NDArray[Any]]:
     """The model inputs of JAX and of PyTorch."""
-    run = jax.jit(lambda x, p: vitcli_jax.augment.prepare(x, p, made, jnp.dtype("float32")))
     tensors = {name: torch.tensor(value) for name, value in plan.items()}
     theirs = vitcli_torch.augment.prepare(torch.tensor(x), tensors, made, torch.float32)
-    return np.asarray(run(x, plan)), theirs.numpy()
+    return np.asarray(_jax_prepare(x, plan, made, jnp.dtype("float32"))), theirs.numpy()
 
 
 def drawn(made: Recipe, count: int, stored: int, epoch: int = 0) -> Plan:

@@ -75,7 +75,7 @@ def gradients(
                 )
                 return -jax.nn.log_softmax(rows)[jnp.arange(len(labels)), labels].mean()
 
-            value, found = jax.value_and_grad(loss)(params)
+            value, found = jax.jit(jax.value_and_grad(loss))(params)
             return float(value), {name: np.asarray(array) for name, array in found.items()}
     leaves = {name: torch.tensor(value).double().requires_grad_() for name, value in weights.items()}
     rows = vitcli_torch.model.forward(leaves, torch.tensor(images).double(), spec)

@@ -74,7 +74,7 @@ def test_numbers_stand_out_from_their_cells() -> None:
         (20, 10),
         (21, 60),
         (40, 10),
-        (100, 60),
+        pytest.param(100, 60, marks=pytest.mark.slow),
         (250, 10),
     ],
 )

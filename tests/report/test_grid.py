@@ -50,7 +50,9 @@ def test_sides_of_their_own_keep_their_aspect() -> None:
     assert_legible(figure)
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (3, 3), (25, 5), (100, 10)])
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 1), (3, 3), (25, 5), pytest.param(100, 10, marks=pytest.mark.slow)]
+)
 def test_long_titles_stay_in_their_column(count: int, columns: int) -> None:
     titles = ["a class with a name that is far too long to be read " * 2] * count
     figure = grid(np.repeat(PIXELS[:1], count, 0), titles, columns, "heading " * 40)
