@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,9 +65,21 @@ def predict(
     if as_json and failed < len(found):
         options.print_json([_record(outcome) for outcome in found])
     if failed < len(found):
-        render.next_command(f"vit evaluate {weights or 'RUN'}")
+        render.next_command(_evaluation(weights))
     if failed:
         raise typer.Exit(2 if failed == len(found) else 1)
+
+
+def _evaluation(weights: str | None) -> str:
+    """Returns the command that measures weights; another program's do not say on which images."""
+    from vitcli.jobs.runs import weights_of
+    from vitcli.weights.header import read_header
+
+    if weights is None:
+        return "vit evaluate RUN"
+    path = weights_of(Path(weights)) if os.path.exists(weights) else None
+    card = read_header(path).card if path is not None and path.suffix == ".safetensors" else None
+    return f"vit evaluate {weights}" + ("" if card is not None and card.source else " --data DIR")
 
 
 def _listed() -> list[str]:

@@ -70,9 +70,14 @@ def summary(
         )
     if name.partition("/")[0] in VARIANTS:
         render.next_command(f"vit train RECIPE model.variant={name}")
+    elif not found.is_file:
+        render.next_command(f"vit train {name}")
+    elif overrides:
+        render.next_command(f"vit convert weights {name} model.safetensors {' '.join(overrides)}")
+    elif found.spec.num_classes:
+        render.next_command(f"vit predict IMAGE --weights {name}")
     else:
-        weights = name.endswith(".safetensors")
-        render.next_command(f"vit predict IMAGE --weights {name}" if weights else f"vit train {name}")
+        render.next_command(f"vit train folder --data DIR --init {name}")
 
 
 def _document(found: Summary) -> dict[str, object]:

@@ -33,9 +33,10 @@ WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A model by numbers; bytes are of float32, layers of one image."""
+    """A model by numbers; bytes are of float32, layers of one image. `is_file`: it is that of a weights file."""
 
     name: str
+    is_file: bool
     spec: ModelSpec
     layers: list[Layer]
     parameters: int
@@ -79,6 +80,7 @@ def summarise(
     parameters = count(spec)
     return Summary(
         name=name,
+        is_file=recipe is None,
         spec=spec,
         layers=layers(spec),
         parameters=parameters,
