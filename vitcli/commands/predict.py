@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,14 +71,9 @@ def predict(
 
 def _evaluation(weights: str | None) -> str:
     """Returns the command that measures weights; another program's do not say on which images."""
-    from vitcli.jobs.runs import weights_of
-    from vitcli.weights.header import read_header
+    from vitcli.jobs.evaluate import says_its_data
 
-    if weights is None:
-        return "vit evaluate RUN"
-    path = weights_of(Path(weights)) if os.path.exists(weights) else None
-    card = read_header(path).card if path is not None and path.suffix == ".safetensors" else None
-    return f"vit evaluate {weights}" + ("" if card is not None and card.source else " --data DIR")
+    return f"vit evaluate {weights or 'RUN'}" + ("" if says_its_data(weights) else " --data DIR")
 
 
 def _listed() -> list[str]:
