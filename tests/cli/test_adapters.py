@@ -106,6 +106,17 @@ def test_an_adapter_predicts_and_is_evaluated_with_its_base(tmp_path: Path) -> N
     assert "--merge --base FILE" in said.err
 
 
+def test_an_adapter_is_exported_with_its_base(tmp_path: Path) -> None:
+    _, adapter, whole = files(tmp_path, SPEC)
+    assert here("export", adapter, tmp_path / "a.stablehlo").code == 0
+    expected, spec = merged(whole, SPEC)
+    with np.load(tmp_path / "a.stablehlo") as file:
+        found = {name.removeprefix("weights/"): file[name] for name in file.files if "weights/" in name}
+        assert ModelSpec.model_validate_json(file["vit.spec"]) == spec
+    assert found.keys() == expected.keys()
+    assert all(found[name].tobytes() == value.tobytes() for name, value in expected.items())
+
+
 def test_peft_adapters_predict_too(tmp_path: Path) -> None:
     base, adapter, whole = files(tmp_path, SPEC)
     (tmp_path / "peft").mkdir()

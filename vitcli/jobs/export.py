@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 from vitcli.core import registry
 from vitcli.core.backend import Exports
 from vitcli.core.errors import BackendError, RequestError, VerificationError, VitError, nearest
+from vitcli.core.parameters import count
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
-from vitcli.jobs.model import model_inputs
+from vitcli.jobs.model import model_inputs, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.tensors import open_tensors
-from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights, replacing
 from vitcli.weights.header import Card
-from vitcli.weights.layouts import to_native
-from vitcli.weights.names import detect
+from vitcli.weights.lora import merged, plain
 
 Inputs = Literal["float32", "uint8"]
 # Of the largest logit, or of one where all are smaller: float32 in another order of sums.
@@ -85,7 +83,7 @@ def export(
     """Writes a model with its weights, class names and preprocessing as one file for batches of any size.
 
     Args:
-        source: a run folder, a weights file in any layout, or a name that `find` knows.
+        source: a run folder, a weights file in any layout, an adapter, which is merged, or a name that `find` knows.
         target: the file to write; none: beside the source, under its name.
         form: one of `FORMATS`; none: that of the target's suffix.
         inputs: `float32`, normalised pixels (B, C, S, S), or `uint8`, images (B, S, S, C).
@@ -106,17 +104,20 @@ def export(
     target = path.with_suffix(kind.suffix) if target is None else Path(target)
     _check_target(path, target, form)
     _check_installed(form)
-    header, read = open_tensors(path, reporter)
-    layout = detect(header)
-    card = describe(header, layout, overrides, reporter)
-    size = 4 * sum(int(np.prod(shape)) for shape in header.shapes.values())
+    file = open_weights(path, overrides, reporter=reporter)
+    card = file.card if file.adapter is None else replace(file.card, spec=plain(file.card.spec), base=None)
+    size = 4 * count(card.spec)
     if kind.most is not None and size > kind.most:
         raise RequestError(
             f"{path} holds {size / 1e9:.2f} GB of weights, and a file of --format {form} holds "
             f"{kind.most / 1e9:.2f} GB at most; take --format torch-export or stablehlo"
         )
-    weights = to_native(read(), card.spec, layout)
-    reporter.note(f"{path} ({layout}) -> {target} ({form}): {len(weights)} tensors; checking what is written")
+    weights = file.read()
+    if file.adapter is not None:
+        weights, _ = merged(weights, file.card.spec)
+    reporter.note(
+        f"{path} ({file.layout}) -> {target} ({form}): {len(weights)} tensors; checking what is written"
+    )
     with replacing(target, weights) as temporary:
         difference, allowed = _write(temporary, target, form, card, weights, inputs)
         written = temporary.stat().st_size
