@@ -15,7 +15,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.jobs.adapters import Adapter, carry
 from vitcli.jobs.model import WeightsFile, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.jobs.tensors import SUFFIXES, check_target, open_tensors, write_tensors
 from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
 from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
@@ -258,3 +258,4 @@ def _check_target(source: Path, target: Path) -> None:
         raise RequestError(f"no folder {target.parent} to write {target.name} into; make it first")
     if target.is_dir():
         raise WeightsError(f"{target} is a folder; give a file name")
+    check_target(target)
