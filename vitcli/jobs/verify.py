@@ -160,9 +160,11 @@ def _judge(found: Sequence[Evidence]) -> None:
 def _peer(engines: Mapping[str, Backend], side: Side, reporter: Reporter) -> tuple[str, NDArray[Any]] | None:
     """Returns the library that a file belongs to, and its logits; none where it cannot be asked."""
     if "torch" not in engines:
-        reporter.note(
-            "other libraries run on PyTorch, which is not installed: the engines alone are compared"
-        )
+        if side.layout in CODES:
+            reporter.note(
+                f"the library of {side.path} ({side.layout}) would run on PyTorch, which is not installed: the engines "
+                f"alone run it"
+            )
         return None
     peers = cast(Peers, engines["torch"])
     name = peers.peer_name(side.layout)
