@@ -20,6 +20,7 @@ from tests.models import random_pixels, spec_of
 from tests.weights.adapters import card_of, files
 from vitcli.core.spec import ModelSpec
 from vitcli.jobs.adapters import complete, open_adapter
+from vitcli.weights import lora as adapters
 from vitcli.weights.file import read_weights, write_weights
 from vitcli.weights.header import read_header
 from vitcli.weights.initial import initial_weights
@@ -118,6 +119,17 @@ def test_an_adapter_predicts_is_evaluated_and_exported_with_its_base(tmp_path: P
     said = here("predict", picture, "--weights", adapter)
     assert said.code == 2
     assert "--merge --base FILE" in said.err
+
+
+def test_an_adapter_is_exported_with_its_base(tmp_path: Path) -> None:
+    _, adapter, whole = files(tmp_path, SPEC)
+    assert here("export", adapter, tmp_path / "a.stablehlo").code == 0
+    expected, spec = merged(whole, SPEC)
+    with np.load(tmp_path / "a.stablehlo") as file:
+        found = {name.removeprefix("weights/"): file[name] for name in file.files if "weights/" in name}
+        assert ModelSpec.model_validate_json(file["vit.spec"]) == spec
+    assert found.keys() == expected.keys()
+    assert all(found[name].tobytes() == value.tobytes() for name, value in expected.items())
 
 
 def test_peft_adapters_predict_too(tmp_path: Path) -> None:
@@ -279,8 +291,10 @@ def test_a_run_keeps_its_adapters_apart_and_a_merged_model(tmp_path: Path) -> No
     assert not (run / "adapter.safetensors").exists()
     base, path = initial_weights(spec, 0), tmp_path / "base.safetensors"
     write_weights(path, base, card_of(spec), "native")
-    said = here(*arguments, "--name", "from", "--init", path)
+    with mock.patch.object(adapters, "digest", wraps=adapters.digest) as digest:
+        said = here(*arguments, "--name", "from", "--init", path, "train.epochs=3")
     assert said.code == 0, said.err
+    assert digest.call_count == 1  # though several epochs were the best so far
     run = tmp_path / "from"
     adapter = open_adapter(run / "adapter.safetensors")
     assert (adapter.card.spec.lora.rank, adapter.card.spec.lora.alpha) == (2, 4.0)

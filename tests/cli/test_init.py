@@ -161,6 +161,18 @@ def test_parity_starts_from_the_file(start: Path) -> None:
     assert "positions: 2x2 -> 3x3" in said.err
 
 
+def test_a_run_knows_its_start_from_any_folder(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(start.parent)
+    train(tmp_path, "a", Path(start.name), *STILL)
+    monkeypatch.chdir(tmp_path)
+    assert f'file = "{start}"' in Path("a/recipe.toml").read_text()
+    assert told(Path("a"))[0]["file"] == str(start)
+    said = here("train", "a/recipe.toml", "--runs", tmp_path, "--name", "b")
+    assert said.code == 0, said.err
+
+
 def test_a_recipe_of_a_run_starts_from_the_same_file_again(start: Path, tmp_path: Path) -> None:
     file = tmp_path / "file.safetensors"
     file.write_bytes(start.read_bytes())
@@ -174,6 +186,7 @@ def test_a_recipe_of_a_run_starts_from_the_same_file_again(start: Path, tmp_path
     assert (tmp_path / "b" / "recipe.toml").read_text().partition("\n")[2] == recipe.read_text().partition(
         "\n"
     )[2]
+    assert told(tmp_path / "a")[0]["file"] == str(file)
     said = here("train", recipe, "--runs", tmp_path, "--name", "c", "model.embed_dim=24")
     assert (said.code, "model.embed_dim=24 (command line) contradicts" in said.err) == (2, True)
     # A file that has changed is another one, unless it is said anew.

@@ -225,3 +225,11 @@ def _assert_refused(result: Result, parts: tuple[str, ...]) -> None:
     assert "this is a bug" not in result.errors[0]
     for part in parts:
         assert part in result.errors[0]
+
+
+def test_no_pytorch_file_is_written_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "installed", lambda name: name != "torch")
+    result = here("convert", "weights", weights_file(tmp_path / "a.safetensors"), tmp_path / "b.pth")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert f"{tmp_path / 'b.pth'} is to be a PyTorch file" in result.err
+    assert "pip install 'vitcli[torch]'" in result.err

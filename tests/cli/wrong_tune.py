@@ -25,6 +25,13 @@ TUNE: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tune.lr: 'blocks.*' matches frozen tensors only", "tune.train=blocks.*"),
     ),
     "layer decay that grows": ("train tune.layer_decay=2", ("tune.layer_decay=2", "less than or equal to 1")),
+    "adapters of no rank": (
+        "train model.lora.alpha=8",
+        ("alpha=8", "rank=0", "model.lora.rank=8"),
+    ),
+    "targets of no rank": ("train model.lora.targets=qkv", ("targets=['qkv']", "rank=0")),
+    "targets that are not there": ("train model.lora.rank=2 model.lora.targets=q,x", ("'x'", "qkv, q, k")),
+    "a rank above the width": ("train model.lora.rank=1000", ("lora.rank=1000", "embed_dim=")),
     "a probe of adapters": (
         "train tune.probe=true model.lora.rank=2",
         ("tune.probe=true", "model.lora", "leave one"),

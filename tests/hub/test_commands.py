@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
+from tests.cli.inputs import image, weights_file
 from tests.cli.running import here
 from tests.fetch.child import Told
 from tests.fetch.server import Server
@@ -197,8 +198,21 @@ def test_folders_of_other_libraries_are_weights(
         _converted("theirs", tmp_path / "a.safetensors"),
         _converted(f"theirs/{name}", tmp_path / "b.safetensors"),
     )
-    for command in ("summary", "weights info"):
-        assert here(*command.split(), "theirs").code == 0
+    assert here("weights", "info", "theirs").code == 0
+    said = here("summary", "theirs")
+    assert said.err.endswith("next: vit predict IMAGE --weights theirs\n")
+
+
+def test_what_may_follow_for_a_file_of_another_program(tmp_path: Path) -> None:
+    theirs = GOLDEN / "hf_vit"
+    said = here("predict", image(tmp_path / "a.png"), "--weights", theirs, "-b", "torch")
+    assert said.err.endswith(f"next: vit evaluate {theirs} --data DIR\n")
+    ours = weights_file(tmp_path / "ours.safetensors")
+    said = here("predict", image(tmp_path / "a.png"), "--weights", ours, "-b", "torch")
+    assert said.err.endswith(f"next: vit evaluate {ours}\n")  # it says itself what it was trained on
+    bare = GOLDEN / "timm_cls" / "model.safetensors"
+    said = here("summary", bare, "model.num_heads=3")
+    assert said.err.endswith(f"next: vit convert weights {bare} model.safetensors model.num_heads=3\n")
 
 
 def test_models_in_several_files_are_refused_as_such(tmp_path: Path) -> None:

@@ -135,6 +135,12 @@ def test_what_a_name_stands_for() -> None:
         RequestError, match=r"'dinov2-bse' is no known release \(did you mean 'dinov2-base'\?\)"
     ):
         choose("dinov2-bse")
+    with pytest.raises(RequestError, match=r"mean 'vit_b_32.IMAGENET1K_V1'\?"):
+        choose("vit_b_32")
+    with pytest.raises(
+        RequestError, match=r"mean 'vit_small_patch16_224\.\w+' or 'vit_small_patch16_224.dino'\?"
+    ):
+        choose("vit_small_patch16_224")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@ import transformers
 from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.cli.running import here
+from tests.models import spec_of
+from vitcli.jobs.verify import pixels
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "peers"
 
 
 @pytest.fixture
@@ -120,6 +124,24 @@ def test_a_difference_ends_with_exit_code_3(
     assert result.code == 3
     assert len(result.errors) == 1 and "torchvision" in result.errors[0] and "1e-09" in result.errors[0]
     assert not target.exists()
+
+
+def test_a_configuration_of_another_program_is_not_the_librarys(tmp_path: Path) -> None:
+    """A `config.json` without an architecture is not timm's; the model is known by its tensors all the same."""
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((GOLDEN / "timm_cls" / name).read_bytes())
+    source, target = tmp_path / "model.safetensors", tmp_path / "out.safetensors"
+    result = here("convert", "weights", source, target, "model.num_heads=3", "--verify")
+    assert result.code == 0, result.err
+    assert f"{source}: torch and timm" in result.out
+
+
+def test_large_images_are_fewer() -> None:
+    found = {
+        size: len(pixels(spec_of("standard", image_size=size, patch_size=8)))
+        for size in (16, 224, 256, 384, 512)
+    }
+    assert found == {16: 4, 224: 4, 256: 3, 384: 1, 512: 1}
 
 
 @pytest.mark.parametrize("classes", [0, 3])

@@ -8,7 +8,7 @@ from typing import Any
 from tests.models import random_weights
 from vitcli.core.recipe import DataSpec, Recipe, TrainSpec
 from vitcli.core.spec import ModelSpec
-from vitcli.jobs.adapters import write_adapter
+from vitcli.jobs.adapters import set_apart, write_adapter
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
 from vitcli.weights.lora import plain
@@ -33,5 +33,6 @@ def files(folder: Path, spec: ModelSpec, seed: int = 0) -> tuple[Path, Path, Wei
     base, whole = adapted(spec, seed)
     paths = folder / "base.safetensors", folder / "adapter.safetensors"
     write_weights(paths[0], base, card_of(plain(spec)), "native")
-    write_adapter(paths[1], whole, card_of(spec), base, paths[0])
+    card = card_of(spec)
+    write_adapter(paths[1], whole, card, set_apart(whole, (), card, base, paths[0]))
     return *paths, whole

@@ -64,9 +64,16 @@ def predict(
     if as_json and failed < len(found):
         options.print_json([_record(outcome) for outcome in found])
     if failed < len(found):
-        render.next_command(f"vit evaluate {weights or 'RUN'}")
+        render.next_command(_evaluation(weights))
     if failed:
         raise typer.Exit(2 if failed == len(found) else 1)
+
+
+def _evaluation(weights: str | None) -> str:
+    """Returns the command that measures weights; another program's do not say on which images."""
+    from vitcli.jobs.evaluate import says_its_data
+
+    return f"vit evaluate {weights or 'RUN'}" + ("" if says_its_data(weights) else " --data DIR")
 
 
 def _listed() -> list[str]:

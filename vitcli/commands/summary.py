@@ -70,8 +70,10 @@ def summary(
         )
     if name.partition("/")[0] in VARIANTS:
         render.next_command(f"vit train RECIPE model.variant={name}")
-    elif not found.weights:
+    elif not found.is_file:
         render.next_command(f"vit train {name}")
+    elif overrides:
+        render.next_command(f"vit convert weights {name} model.safetensors {' '.join(overrides)}")
     elif found.spec.num_classes:
         render.next_command(f"vit predict IMAGE --weights {name}")
     else:

@@ -12,6 +12,11 @@ def _from_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _from_text(value: Any) -> Any:
+    """What the command line says without TOML's quotes: one text, or several with commas between."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 class Record(BaseModel):
     """Frozen, keyword-only, strict about types; an unknown key is an error."""
 
@@ -35,3 +40,5 @@ Deviations = Annotated[
 ]
 Pair = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_from_list)]
+# Texts without commas, which may also be said as one text with commas between.
+Listed = Annotated[Texts, BeforeValidator(_from_text)]

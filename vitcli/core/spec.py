@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from vitcli.core.record import Record, Texts
+from vitcli.core.record import Listed, Record
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1)]
@@ -22,6 +22,7 @@ Pool = Literal["cls", "mean", "mean_all", "cls_mean", "map"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
 # The linear layers of a block, as low-rank adapters name them: `qkv` is one adapter for all three.
 LAYERS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
+_TARGETS = ("q", "v")
 
 
 class TokenSpec(Record):
@@ -95,7 +96,7 @@ class LoraSpec(Record):
 
     rank: Annotated[int, Field(ge=0)] = 0
     alpha: Annotated[float, Field(gt=0.0)] | None = None
-    targets: Texts = ("q", "v")
+    targets: Listed = _TARGETS
 
     @model_validator(mode="after")
     def _possible(self) -> LoraSpec:
@@ -103,6 +104,11 @@ class LoraSpec(Record):
         if unknown or not self.targets:
             given = f"{unknown[0]!r} is" if unknown else "nothing is"
             raise ValueError(f"targets: {given} not a layer of a block; it has {', '.join(LAYERS)}")
+        if not self.rank and (self.alpha is not None or self.targets != _TARGETS):
+            said = f"alpha={self.alpha:g}" if self.alpha is not None else f"targets={list(self.targets)}"
+            raise ValueError(
+                f"{said} is of adapters, and rank=0 is none; say model.lora.rank=8, or leave it out"
+            )
         return self
 
     @property
@@ -163,6 +169,11 @@ class ModelSpec(Record):
             raise ValueError(
                 f"embed_dim={self.embed_dim} is not a multiple of num_heads={self.num_heads}; "
                 f"nearest widths: {_multiples(self.embed_dim, self.num_heads)}"
+            )
+        if self.lora.rank > self.embed_dim:
+            raise ValueError(
+                f"lora.rank={self.lora.rank} is more than embed_dim={self.embed_dim}, the rank of the whole kernel; "
+                f"4 to 64 are usual"
             )
         if self.pool in ("cls", "cls_mean") and not self.tokens.class_token:
             raise ValueError(

@@ -7,13 +7,13 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from vitcli.core.errors import nearest
 from vitcli.core.parameters import parameter_table
-from vitcli.core.record import Record, Texts
+from vitcli.core.record import Listed, Record
 
 if TYPE_CHECKING:  # a name for the type checker only: recipe.py imports this file
     from vitcli.core.recipe import Recipe
@@ -21,14 +21,6 @@ if TYPE_CHECKING:  # a name for the type checker only: recipe.py imports this fi
 # What a linear probe trains, and what a model with adapters does (`model.lora`): DeiT has two classifiers.
 _HEAD = ("head.*", "head_dist.*")
 _ADAPTERS = ("*.lora_a", "*.lora_b")
-
-
-def _from_text(value: Any) -> Any:
-    # What the command line says without TOML's quotes: one pattern, or several with commas between.
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-Patterns = Annotated[Texts, BeforeValidator(_from_text)]
 
 
 class TuneSpec(Record):
@@ -39,9 +31,9 @@ class TuneSpec(Record):
     """
 
     # Left as they are: no gradient, no moments, no decay, no average; the gradient's norm does not count them.
-    freeze: Patterns = ()
+    freeze: Listed = ()
     # Trained although `freeze`, `probe` or `model.lora` freezes them.
-    train: Patterns = ()
+    train: Listed = ()
     # Linear probe: all but the head is frozen. (With `model.lora`: all but the adapters and the head.)
     probe: bool = False
     # The learning rate falls by this factor a block, from the head and the last norm (full rate) down to the
@@ -49,9 +41,9 @@ class TuneSpec(Record):
     # timm puts the norm before pooling in the last block's layer.
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     # "pattern=factor": times train.lr, and times what `layer_decay` makes of it.
-    lr: Patterns = ()
+    lr: Listed = ()
     # "pattern=value": in place of train.weight_decay, whatever train.decay says of those tensors.
-    weight_decay: Patterns = ()
+    weight_decay: Listed = ()
 
     @model_validator(mode="after")
     def _possible(self) -> TuneSpec:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from vitcli.core.errors import RequestError, nearest
+from vitcli.core.errors import RequestError
 from vitcli.core.reporter import Reporter
 from vitcli.data.places import cache_root
 from vitcli.fetch.download import download
 from vitcli.fetch.remote import Remote
 from vitcli.hub import huggingface
-from vitcli.hub.releases import RELEASES, Release, lookup
+from vitcli.hub.releases import Release, lookup, similar
 
 # As torch.hub reads names: the first digits of the file's sha256 stand before its suffix.
 _DIGITS = re.compile(r".*-([0-9a-f]{8,64})\.[a-z]+")
@@ -73,7 +73,7 @@ def choose(text: str) -> Wanted:
     wanted = find_wanted(text)
     if wanted is None:
         raise RequestError(
-            f"'{text}' is no known release{nearest(text, RELEASES)}, no Hub id (owner/name) and no https address; "
+            f"'{text}' is no known release{similar(text)}, no Hub id (owner/name) and no https address; "
             f"vit weights list"
         )
     return wanted

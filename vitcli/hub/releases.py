@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from vitcli.core.errors import nearest
+
 Named = Literal["timm", "huggingface", "google", "dinov2", "torchvision"]
 
 
@@ -188,6 +190,12 @@ _TORCHVISION = (
 def lookup(name: str) -> Release | None:
     """Returns the release that has this name, Hub id or address."""
     return RELEASES.get(name) or next((known for known in RELEASES.values() if known.source == name), None)
+
+
+def similar(name: str) -> str:
+    """Returns ` (did you mean ...?)` for the releases of a model that is named without one, or the closest name."""
+    family = [f"'{known}'" for known in RELEASES if known.startswith(f"{name}.")]
+    return f" (did you mean {' or '.join(family[:3])}?)" if family else nearest(name, RELEASES)
 
 
 def _timm() -> Iterator[Release]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.config import read_json
 from vitcli.weights.derive import describe
 from vitcli.weights.file import Weights, write_weights
-from vitcli.weights.header import Card, Header
+from vitcli.weights.header import Base, Card, Header
 from vitcli.weights.layouts import to_native
-from vitcli.weights.lora import adapter_card, adapter_of, check_adapter, with_adapter
+from vitcli.weights.lora import adapter_base, adapter_of, check_adapter, with_adapter
 from vitcli.weights.names import detect, is_peft
 from vitcli.weights.peft import CONFIG, MODEL, PeftLayout, from_peft, to_peft
 
@@ -77,7 +77,8 @@ def open_adapter(
         classes = base_card.classes
         if len(classes) != spec.num_classes:
             classes = tuple(map(str, range(spec.num_classes)))
-        card = adapter_card(replace(base_card, spec=spec, classes=classes), tensors, weights, base_path)
+        card = replace(base_card, spec=spec, classes=classes)
+        card = replace(card, base=adapter_base(card, tensors, weights, base_path))
     check_adapter({name: value.shape for name, value in tensors.items()}, card, path)
     return Adapter(path=path, layout="peft", card=card, tensors=tensors)
 
@@ -118,14 +119,30 @@ def read_base(
     return card, to_native(read(), card.spec, layout)
 
 
-def write_adapter(path: Path, weights: Weights, card: Card, base: Weights, base_path: Path) -> None:
-    """Writes the part of a model that its base has not: adapters, and what else training moved.
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """What of a model in training stands in adapter files, the same at every save, and what it stands upon."""
+
+    names: frozenset[str]
+    base: Base
+
+
+def set_apart(
+    weights: Weights, trained: Collection[str], card: Card, base: Weights, base_path: Path
+) -> Apart:
+    """Returns what a model's base has not: adapters, what else training moves, and what was made to fit."""
+    names = frozenset(adapter_of(weights, base)) | frozenset(trained)
+    return Apart(names=names, base=adapter_base(card, names, base, base_path))
+
+
+def write_adapter(path: Path, weights: Weights, card: Card, apart: Apart) -> None:
+    """Writes the part of a model that was set apart.
 
     Raises:
         VitError: the file cannot be written.
     """
-    tensors = adapter_of(weights, base)
-    write_weights(path, tensors, adapter_card(card, tensors, base, base_path), "native")
+    tensors = {name: value for name, value in weights.items() if name in apart.names}
+    write_weights(path, tensors, replace(card, base=apart.base), "native")
 
 
 def carry(adapter: Adapter, target: Path, to: PeftLayout | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from vitcli.data.sources import open_source
 from vitcli.jobs.metrics import Evaluation, evaluate_logits
 from vitcli.jobs.model import check_classifies, model_inputs, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.runs import recipe_of
-from vitcli.weights.header import Card
+from vitcli.jobs.runs import recipe_of, weights_of
+from vitcli.weights.header import Card, read_header
 
 BATCH = 64
 
@@ -91,6 +92,15 @@ def evaluate(
             advance(count)
     evaluation = evaluate_logits(np.concatenate(logits), part.labels, dataset.classes)
     return EvaluateResult(weights=path, data=dataset.name, split=split, evaluation=evaluation)
+
+
+def says_its_data(weights: str | None) -> bool:
+    """Whether weights that are at hand say what they were trained on, as runs (none: the newest) do."""
+    if weights is None:
+        return True
+    path = weights_of(Path(weights)) if os.path.exists(weights) else None
+    card = read_header(path).card if path is not None and path.suffix == ".safetensors" else None
+    return card is not None and bool(card.source)
 
 
 def _recipe(path: Path, card: Card, data: str | None) -> Recipe:

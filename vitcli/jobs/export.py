@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,6 +23,7 @@ from vitcli.jobs.model import model_inputs, open_weights
 from vitcli.jobs.pretrained import find
 from vitcli.weights.file import Weights, replacing
 from vitcli.weights.header import Card
+from vitcli.weights.lora import merged, plain
 
 Inputs = Literal["float32", "uint8"]
 # Of the largest logit, or of one where all are smaller: float32 in another order of sums.
@@ -83,8 +84,7 @@ def export(
     """Writes a model with its weights, class names and preprocessing as one file for batches of any size.
 
     Args:
-        source: a run folder, a weights file in any layout, an adapter whose base is where it says, or a name that
-            `find` knows.
+        source: a run folder, a weights file in any layout, an adapter, which is merged, or a name that `find` knows.
         target: the file to write; none: beside the source, under its name.
         form: one of `FORMATS`; none: that of the target's suffix.
         inputs: `float32`, normalised pixels (B, C, S, S), or `uint8`, images (B, S, S, C).
@@ -106,13 +106,16 @@ def export(
     _check_target(path, target, form)
     _check_installed(form)
     file = open_weights(path, overrides, reporter=reporter)
-    card, size = file.card, 4 * count(file.card.spec)
+    card = file.card if file.adapter is None else replace(file.card, spec=plain(file.card.spec), base=None)
+    size = 4 * count(card.spec)
     if kind.most is not None and size > kind.most:
         raise RequestError(
             f"{path} holds {size / 1e9:.2f} GB of weights, and a file of --format {form} holds "
             f"{kind.most / 1e9:.2f} GB at most; take --format torch-export or stablehlo"
         )
     weights = file.read()
+    if file.adapter is not None:
+        weights, _ = merged(weights, file.card.spec)
     told = f"{path} ({file.layout}) -> {target} ({form})"
     reporter.note(f"{told}: {len(weights)} tensors; checking what is written")
     with replacing(target, weights) as temporary:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vitcli.core.errors import WeightsError, nearest
+from vitcli.core.errors import WeightsError
 from vitcli.core.reporter import Reporter
 from vitcli.hub.fetch import cached, fetch, find_wanted
-from vitcli.hub.releases import RELEASES
+from vitcli.hub.releases import similar
 from vitcli.jobs.runs import weights_of
 from vitcli.jobs.tensors import SUFFIXES
 
@@ -32,7 +32,7 @@ def find(name: str | Path, reporter: Reporter) -> Path:
         return weights_of(Path(text))
     wanted = find_wanted(text)
     if wanted is None or (wanted.release is None and _is_path(text)):
-        close = nearest(text, RELEASES)
+        close = similar(text)
         try:
             return weights_of(Path(text))
         except WeightsError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,8 @@ def open_start(draft: Draft, reporter: Reporter) -> tuple[Draft, Start | None]:
     tells = header.card is not None or layout in CODES
     completed, seen = _with_preprocess(completed, said, card, tells=tells)
     values = {**completed.values, "init.sha256": digest}
+    if os.path.exists(place):  # so that the recipe of the run holds from other folders too
+        values["init.file"] = str(Path(place).absolute())
     start = Start(
         path=path,
         sha256=digest,
@@ -114,7 +117,7 @@ def first_weights(
     for note in changes:
         reporter.note(note)
     notes = [*start.notes, *changes]
-    return weights, {"file": str(start.path), "sha256": start.sha256, "notes": notes}
+    return weights, {"file": str(start.path.absolute()), "sha256": start.sha256, "notes": notes}
 
 
 def _said(draft: Draft) -> Draft:

@@ -34,10 +34,10 @@ WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".npz")
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A model by numbers; bytes are of float32, layers of one image. `weights` says whether it is that of a file."""
+    """A model by numbers; bytes are of float32, layers of one image. `is_file`: it is that of a weights file."""
 
     name: str
-    weights: bool
+    is_file: bool
     spec: ModelSpec
     layers: list[Layer]
     parameters: int
@@ -81,7 +81,7 @@ def summarise(
     parameters = count(spec)
     return Summary(
         name=name,
-        weights=recipe is None,
+        is_file=recipe is None,
         spec=spec,
         layers=layers(spec),
         parameters=parameters,

@@ -68,6 +68,19 @@ def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         _torch(path).write_state_dict(path, weights)
 
 
+def check_target(path: Path) -> None:
+    """Checks that a file can be of the kind that its suffix says.
+
+    Raises:
+        BackendError: it is to be a PyTorch file and PyTorch is not installed.
+    """
+    if path.suffix in (".pth", ".pt") and not registry.installed("torch"):
+        raise BackendError(
+            f"{path} is to be a PyTorch file, which PyTorch must write; run: pip install 'vitcli[torch]', or give a "
+            f"name that ends in .safetensors"
+        )
+
+
 def _raw(path: Path, reporter: Reporter) -> tuple[Header, Callable[[Collection[str]], Weights]]:
     """Returns a file as it is, and a function that reads values by name."""
     if is_npz(path):

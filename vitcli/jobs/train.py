@@ -26,7 +26,7 @@ from vitcli.data.batches import TrainingBatches, ahead, evaluation_batches
 from vitcli.data.dataset import Split
 from vitcli.data.parts import Part, open_parts
 from vitcli.data.store import SquareStore
-from vitcli.jobs.adapters import write_adapter
+from vitcli.jobs.adapters import Apart, set_apart, write_adapter
 from vitcli.jobs.drafts import recipe_draft
 from vitcli.jobs.keep import keeper
 from vitcli.jobs.metrics import evaluate_logits
@@ -177,6 +177,7 @@ class _Loop:
         self._folder, self._span, self._reporter = folder, span, reporter
         self._keeper = keeper(recipe.train, span.steps)
         self._start = start
+        self._apart: Apart | None = None
         self._losses: list[float] = []
         self._aside_seconds = 0.0
 
@@ -301,7 +302,10 @@ class _Loop:
         if card.spec.lora.rank:
             if self._start is not None and name == MODEL:
                 path = self._folder.path / ADAPTER
-                write_adapter(path, weights, card, self._start.read(), self._start.path)
+                if self._apart is None:  # which reads and digests the base
+                    base, trained = self._start.read(), plan(self._recipe)
+                    self._apart = set_apart(weights, trained, card, base, self._start.path)
+                write_adapter(path, weights, card, self._apart)
             weights, spec = merged(weights, card.spec)
             card = replace(card, spec=spec)
         write_weights(self._folder.path / name, weights, card, "native")

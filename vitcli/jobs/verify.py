@@ -21,14 +21,17 @@ from vitcli.core.spec import ModelSpec
 from vitcli.data.random import normal, sequence
 from vitcli.jobs.model import WeightsFile
 from vitcli.weights.beside import configuration
-from vitcli.weights.config import read_json
+from vitcli.weights.config import CONFIG, read_json
 from vitcli.weights.file import Weights, write_weights
 from vitcli.weights.header import Card
 from vitcli.weights.names import CODES, code_for
 
 # Relative to the largest logit. Two readings of the same numbers in float64 differ by nothing but the order of sums.
 TOLERANCE = 1e-9
-_IMAGES = 4
+# As many images as have no more pixels than four of the usual side, and one at least.
+_IMAGES, _SIDE = 4, 224
+# What the configuration of a library has; without them it is another program's, which its library would not take.
+_ITS_OWN = {"architecture", "model_type"}
 _PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 
 Logits = Mapping[str, NDArray[Any]]
@@ -65,8 +68,9 @@ def original_side(file: WeightsFile, native: Weights) -> Side:
     texts = configuration(file.card, file.layout)
     for name in texts:
         beside = file.path.parent / name
-        if beside.is_file():
-            texts[name] = json.dumps(read_json(beside))
+        said = read_json(beside)
+        if said and (name != CONFIG or _ITS_OWN & said.keys()):
+            texts[name] = json.dumps(said)
     return Side(
         path=file.path,
         layout=file.layout,
@@ -97,7 +101,8 @@ def differences(found: Logits, expected: Logits) -> dict[str, float]:
 
 def pixels(spec: ModelSpec) -> NDArray[np.float64]:
     """Returns fixed random inputs (B, C, S, S)."""
-    shape = (_IMAGES, spec.in_channels, spec.image_size, spec.image_size)
+    images = min(_IMAGES, max(1, _IMAGES * _SIDE**2 // spec.image_size**2))
+    shape = (images, spec.in_channels, spec.image_size, spec.image_size)
     return normal(sequence((1, 2), int(np.prod(shape)))).reshape(shape)
 
 
@@ -155,9 +160,11 @@ def _judge(found: Sequence[Evidence]) -> None:
 def _peer(engines: Mapping[str, Backend], side: Side, reporter: Reporter) -> tuple[str, NDArray[Any]] | None:
     """Returns the library that a file belongs to, and its logits; none where it cannot be asked."""
     if "torch" not in engines:
-        reporter.note(
-            "other libraries run on PyTorch, which is not installed: the engines alone are compared"
-        )
+        if side.layout in CODES:
+            reporter.note(
+                f"the library of {side.path} ({side.layout}) would run on PyTorch, which is not installed: the engines "
+                f"alone run it"
+            )
         return None
     peers = cast(Peers, engines["torch"])
     name = peers.peer_name(side.layout)

@@ -80,7 +80,7 @@ def write_weights(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         metadata["vit.base"] = card.base.model_dump_json()
     with replacing(path, contiguous) as temporary:
         save_file(contiguous, temporary, metadata)
-        _compare(temporary, contiguous)
+        _compare(temporary, contiguous, path)
 
 
 @contextmanager
@@ -122,8 +122,8 @@ def _opened(path: Path) -> Any:
         raise WeightsError(f"cannot read weights from {path}: {_reason(error)}") from error
 
 
-def _compare(path: Path, weights: Weights) -> None:
-    with safe_open(path, framework="numpy") as file:
+def _compare(written: Path, weights: Weights, path: Path) -> None:
+    with safe_open(written, framework="numpy") as file:
         names = set(file.keys())
         for name, value in weights.items():
             if name not in names or file.get_tensor(name).tobytes() != value.tobytes():

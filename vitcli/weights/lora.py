@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,10 @@ def adapter_of(weights: Tensors, base: Tensors) -> Weights:
     }
 
 
-def adapter_card(card: Card, adapter: Collection[str], base: Tensors, path: Path) -> Card:
-    """Returns the card of an adapter file that holds those tensors of a model; `path` is where its base is."""
+def adapter_base(card: Card, adapter: Collection[str], base: Tensors, path: Path) -> Base:
+    """Returns what an adapter file that holds those tensors of a model says of its base, which is at `path`."""
     rest = [name for name in parameter_table(card.spec) if name not in adapter]
-    return replace(card, base=Base(path=str(path.absolute()), sha256=digest(base, rest)))
+    return Base(path=str(path.absolute()), sha256=digest(base, rest))
 
 
 def with_adapter(base: Tensors, adapter: Tensors, card: Card, *, path: Path, base_path: Path) -> Weights:
