@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 import vitcli
 from tests.cli.conftest import Trained
-from tests.cli.inputs import image
+from tests.cli.inputs import image, weights_file
 from tests.cli.running import PARAMETERS, TINY, here
 from tests.weights.kinds import KINDS
 from vitcli.core import recipes, registry
@@ -310,18 +310,24 @@ def test_summary_command(trained: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "following"),
+    ("kind", "told", "following"),
     [
-        ("clip", "vit predict IMAGE --weights {}"),
-        ("google", "vit predict IMAGE --weights {}"),
-        ("dinov2", "vit train folder --data DIR --init {}"),
+        ("clip", ["model.num_heads=3"], "vit convert weights {} model.safetensors model.num_heads=3"),
+        ("dinov2", ["model.num_heads=3"], "vit convert weights {} model.safetensors model.num_heads=3"),
+        ("google", [], "vit predict IMAGE --weights {}"),
     ],
 )
-def test_summary_of_a_foreign_file(kind: str, following: str, tmp_path: Path) -> None:
+def test_summary_of_a_foreign_file(kind: str, told: list[str], following: str, tmp_path: Path) -> None:
     """Whatever the commands that follow can open, by the names that those would find in it."""
     path = KINDS[kind].write(tmp_path)
     if path.suffix == ".safetensors":
         save_file({f"module.{name}": value for name, value in load_file(path).items()}, path)
-    said = here("summary", path, "model.num_heads=3")
+    said = here("summary", path, *told)
     assert said.code == 0, said.err
     assert said.err.splitlines()[-1] == f"next: {following.format(path)}"
+
+
+def test_what_follows_a_model_without_classifier(tmp_path: Path) -> None:
+    path = weights_file(tmp_path / "features.safetensors", ())
+    said = here("summary", path)
+    assert said.err.splitlines()[-1] == f"next: vit train folder --data DIR --init {path}"
