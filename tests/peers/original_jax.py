@@ -99,7 +99,7 @@ def build(
 
     def value(path: Any, like: Any) -> NDArray[np.float32]:
         gain = path[-1].key == "scale"
-        return (0.3 * random.normal(size=like.shape) + gain).astype(np.float32)
+        return np.asarray(0.3 * random.normal(size=like.shape) + gain, np.float32)
 
     params = jax.tree_util.tree_map_with_path(value, shapes)
     return Original(program=program, arguments=arguments, image=image, params=params)
