@@ -107,6 +107,18 @@ def test_only_what_is_known_to_stand_beside_weights_is_left_out(tmp_path: Path) 
     assert "ema/head/bias is not part of this model" in said.err
 
 
+@pytest.mark.parametrize(
+    "twin", ["probe", "Transformer/pos_embedding", "Transformer/posembed_input/pos_embedding"]
+)
+def test_old_names_beside_todays_are_refused(twin: str, tmp_path: Path) -> None:
+    with np.load(GOLDEN / "bv_map_learn" / "params.npz") as theirs:
+        now = {"probe": "MAPHead_0/probe"}.get(twin, "pos_embedding")
+        np.savez(tmp_path / "a.npz", **{**theirs, f"params/{twin}": theirs[f"params/{now}"]})
+    said = here("convert", "weights", tmp_path / "a.npz", tmp_path / "b.safetensors")
+    assert said.code == 2, said.out
+    assert "is not part of this model" in said.err.splitlines()[-1]
+
+
 def test_no_positions_are_positions_of_zero(tmp_path: Path) -> None:
     """What google-research/vision_transformer calls add_position_embedding=False."""
     weights, side = read_npz(GOLDEN / "gr_vit_token" / "params.npz"), "model.image_size=32"
@@ -135,6 +147,13 @@ def test_no_positions_are_positions_of_zero(tmp_path: Path) -> None:
     again = read_npz(tmp_path / "a.npz")
     assert again.keys() == weights.keys()
     assert all(np.array_equal(again[name], weights[name]) for name in weights)
+
+
+def test_google_has_no_fixed_positions(tmp_path: Path) -> None:
+    source, side = GOLDEN / "bv_gap_sincos2d" / "params.npz", "model.image_size=32"
+    said = here("convert", "weights", source, tmp_path / "a.npz", side, "--to", "google")
+    assert said.code == 2
+    assert "model.tokens.positions is sincos2d, in that code it is learned" in said.err
 
 
 def test_what_google_has_not_is_refused(tmp_path: Path) -> None:

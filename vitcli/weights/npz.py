@@ -157,11 +157,12 @@ def _mended(path: Path, weights: Weights, reporter: Reporter) -> Weights:
     The parts of the attention pooling stood at the top. Positions stood elsewhere, and began with the class token's;
     where there is such a token, that is google's layout, in which nothing has to be added up.
     """
-    if "probe" in weights:
+    if "probe" in weights and not any(name.startswith("MAPHead_0/") for name in weights):
         weights = {re.sub(_INLINED, r"MAPHead_0/\g<0>", name): value for name, value in weights.items()}
-    old = next((name for name in _TABLES if name in weights), None)
-    if old is None:
+    tables = [name for name in _TABLES if name in weights]
+    if len(tables) != 1:  # none is fixed positions; which of several is meant nobody knows
         return weights
+    old = tables[0]
     rows = weights[old].shape[1] if weights[old].ndim == 3 else 0
     with_slot = rows > 1 and math.isqrt(rows - 1) ** 2 == rows - 1
     if with_slot and "cls" not in weights:
