@@ -160,8 +160,8 @@ BIG_VISIONS = {"width": 8, "depth": 1, "num_heads": 2, "patch_size": [2, 2], "nu
     ("program", "options", "sides", "words"),
     [
         ("google", {"resnet": {"width_factor": 0.5, "num_layers": [1]}}, (16, 16), "block1/unit1/conv1"),
-        ("google", {"patches": [2, 4]}, (8, 16), "embedding/kernel has shape"),
-        ("big_vision", {"patch_size": [2, 4]}, (8, 16), "embedding/kernel has shape"),
+        ("google", {"patches": [2, 4]}, (8, 16), r"embedding/kernel is \[2, 4, 3, 8\]"),
+        ("big_vision", {"patch_size": [2, 4]}, (8, 16), r"embedding/kernel is \[2, 4, 3, 8\]"),
         ("google", {}, (8, 6), "no square grid of patches"),
         ("big_vision", {}, (8, 6), "no square grid of patches"),
     ],
@@ -173,7 +173,7 @@ def test_what_the_spec_has_not_is_refused(
     path = save(tmp_path / "a.npz", build(program, arguments, (*sides, 3)).params)
     with pytest.raises(VitError, match=words) as caught:
         open_weights(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_its_own_reader_refuses_is_refused(tmp_path: Path) -> None:
