@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.matches
 # The environment is reused as long as neither the lock nor the project's own list of needs has changed.
 WANTED := $(shell cat constraints.txt pyproject.toml | cksum | tr ' ' '-')
 
-.PHONY: setup demo test lint bench check-slow check-online clean
+.PHONY: setup demo test lint bench check-slow check-originals check-online clean
 
 setup:
 	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(WANTED)" ]; then \
@@ -37,7 +37,13 @@ bench: setup
 	$(BIN)/python bench/step.py
 
 check-slow: setup
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "not originals"
+
+# Compares with other programs' own code; ORIGINALS is a folder of checkouts: big_vision, vision_transformer, dinov2,
+# clip.
+check-originals: setup
+	@[ -d "$(ORIGINALS)" ] || { echo "say make check-originals ORIGINALS=FOLDER, where the checkouts are"; exit 2; }
+	VIT_ORIGINALS="$(abspath $(ORIGINALS))" $(PYTEST) -m originals
 
 # Asks the servers of known sets whether they serve what the table says; FULL=1 reads every archive (13 GB).
 check-online: setup

@@ -57,6 +57,15 @@ def test_timm_file_is_read_as_it_is(backend: Backend, name: str) -> None:
         ("bv_map_learn/params.npz", "big_vision", []),
         ("bv_map_sincos2d/params.npz", "big_vision", ["model.image_size=32"]),
         ("bv_tok_learn/params.npz", "big_vision", []),
+        # Of other sizes, and in other states, by `tests/peers/original_goldens.py`.
+        ("gr_gap_rep/params.npz", "google", []),
+        ("gr_token_features/params.npz", "google", []),
+        ("bv_tok_sincos2d_rep/params.npz", "big_vision", ["model.image_size=20"]),
+        ("bv_map_scan_towers/params.npz", "big_vision", []),
+        ("bv_gap_scan_bfloat16/params.npz", "big_vision", []),
+        ("bv_gap_state/params.npz", "big_vision", []),
+        ("bv_old_map/params.npz", "big_vision", []),
+        ("bv_old_tok/params.npz", "google", []),
     ],
 )
 def test_another_librarys_file_is_the_same_function_and_goes_back_bit_for_bit(

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from tests.cli.inputs import weights_file
 from tests.cli.running import here
+from tests.models import random_pixels
+from tests.peers.random import Notes
+from vitcli.core import registry
+from vitcli.jobs.model import open_weights
 from vitcli.weights.npz import read_npz, write_npz
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "peers"
@@ -74,6 +78,82 @@ def _state_dict(folder: Path) -> Path:
         == 0
     )
     return folder / "ours.pth"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bv_gap_state", "chrono, opt are not of the model below params/ and are left out"),
+        ("bv_map_scan_towers", "b, t, txt are not of the model below params/img/ and are left out"),
+        ("bv_gap_scan_bfloat16", "bfloat16 numbers become float32, which holds them exactly"),
+        (
+            "bv_old_map",
+            "the first row of Transformer/posembed_input/pos_embedding is left out: "
+            "it is of a class token that is not there",
+        ),
+    ],
+)
+def test_what_is_not_used_or_changed_is_said(name: str, words: str) -> None:
+    notes, path = Notes(), GOLDEN / name / "params.npz"
+    read_npz(path, notes)
+    assert notes.told == [f"{path}: {words}"]
+
+
+def test_only_what_is_known_to_stand_beside_weights_is_left_out(tmp_path: Path) -> None:
+    with np.load(GOLDEN / "bv_gap_learn" / "params.npz") as theirs:
+        np.savez(tmp_path / "a.npz", **{**theirs, "ema/head/bias": theirs["params/head/bias"]})
+    said = here("convert", "weights", tmp_path / "a.npz", tmp_path / "b.safetensors")
+    assert said.code == 2
+    assert "ema/head/bias is not part of this model" in said.err
+
+
+@pytest.mark.parametrize(
+    "twin", ["probe", "Transformer/pos_embedding", "Transformer/posembed_input/pos_embedding"]
+)
+def test_old_names_beside_todays_are_refused(twin: str, tmp_path: Path) -> None:
+    with np.load(GOLDEN / "bv_map_learn" / "params.npz") as theirs:
+        now = {"probe": "MAPHead_0/probe"}.get(twin, "pos_embedding")
+        np.savez(tmp_path / "a.npz", **{**theirs, f"params/{twin}": theirs[f"params/{now}"]})
+    said = here("convert", "weights", tmp_path / "a.npz", tmp_path / "b.safetensors")
+    assert said.code == 2, said.out
+    assert "is not part of this model" in said.err.splitlines()[-1]
+
+
+def test_no_positions_are_positions_of_zero(tmp_path: Path) -> None:
+    """What google-research/vision_transformer calls add_position_embedding=False."""
+    weights, side = read_npz(GOLDEN / "gr_vit_token" / "params.npz"), "model.image_size=32"
+    table = weights.pop("Transformer/posembed_input/pos_embedding")
+    np.savez(tmp_path / "none.npz", **weights)  # type: ignore[arg-type]
+    zeros = {**weights, "Transformer/posembed_input/pos_embedding": np.zeros_like(table)}
+    np.savez(tmp_path / "zeros.npz", **zeros)  # type: ignore[arg-type]
+    none = open_weights(tmp_path / "none.npz", [side], layout="google")
+    zero = open_weights(tmp_path / "zeros.npz")
+    assert (none.card.spec.tokens.positions, zero.card.spec.tokens.positions) == ("none", "learned")
+    engine, pixels = registry.load("torch"), random_pixels(zero.card.spec)
+    ours, theirs = (
+        engine.load(file.card.spec, file.read(), device="cpu", precision="float64").logits(pixels)
+        for file in (none, zero)
+    )
+    assert np.array_equal(ours, theirs)
+    said = here(
+        "convert", "weights", tmp_path / "none.npz", tmp_path / "ours.safetensors", side, "--from", "google"
+    )
+    assert said.code == 0, said.err
+    said = here("convert", "weights", tmp_path / "ours.safetensors", tmp_path / "a.npz", "--to", "big_vision")
+    assert said.code == 2
+    assert "model.tokens.positions is none, in that code it is learned" in said.err
+    said = here("convert", "weights", tmp_path / "ours.safetensors", tmp_path / "a.npz", "--to", "google")
+    assert said.code == 0, said.err
+    again = read_npz(tmp_path / "a.npz")
+    assert again.keys() == weights.keys()
+    assert all(np.array_equal(again[name], weights[name]) for name in weights)
+
+
+def test_google_has_no_fixed_positions(tmp_path: Path) -> None:
+    source, side = GOLDEN / "bv_gap_sincos2d" / "params.npz", "model.image_size=32"
+    said = here("convert", "weights", source, tmp_path / "a.npz", side, "--to", "google")
+    assert said.code == 2
+    assert "model.tokens.positions is sincos2d, in that code it is learned" in said.err
 
 
 def test_what_google_has_not_is_refused(tmp_path: Path) -> None:

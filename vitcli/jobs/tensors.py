@@ -84,7 +84,7 @@ def check_target(path: Path) -> None:
 def _raw(path: Path, reporter: Reporter) -> tuple[Header, Callable[[Collection[str]], Weights]]:
     """Returns a file as it is, and a function that reads values by name."""
     if is_npz(path):
-        weights = read_npz(path)
+        weights = read_npz(path, reporter)
     elif _is_pickle(path):
         weights = _torch(path).read_state_dict(path, reporter)
     else:

@@ -7,8 +7,10 @@ big_vision    google-research/big_vision: class token, mean or attention pooling
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
+from vitcli.core.spec import ModelSpec
 from vitcli.weights.renaming import Code, Tensor, layer, one
 
 _LAYER = "encoder.layers.encoder_layer_{i}"
@@ -75,11 +77,20 @@ _FLAX = {
     **_dense("pre_logits", "pre_logits"),
     **_dense("head", "head"),
 }
+
+
+def _table_or(other: Literal["sincos2d", "none"]) -> Callable[[ModelSpec], Mapping[str, Any]]:
+    """Returns the rule of a code whose models have learned positions, or else these."""
+    return lambda spec: {"tokens.positions": other if spec.tokens.positions == other else "learned"}
+
+
 _GOOGLE = Code(
     marker="Transformer/posembed_input/pos_embedding",
     tensors={**_FLAX, "pos_embed": one("Transformer/posembed_input/pos_embedding")},
     facts={"norm.eps": 1e-6, "mlp.activation": "gelu_tanh"},
-    free=("tokens.class_token", "head.pre_logits"),
+    free=("tokens.class_token", "tokens.positions", "head.pre_logits"),
+    rules=_table_or("none"),
+    positions="none",
     heads=f"{_ATTENTION}/query/bias".format(i=0),
     mean=(0.5,),
     std=(0.5,),
@@ -87,6 +98,7 @@ _GOOGLE = Code(
         "google-research/vision_transformer's .npz: sizes, heads and pre_logits come from shapes",
         "both numberings of sub-modules are read, below opt/target/, params/ or nothing; the published one is written",
         "tanh GELU, eps 1e-6; the class token is read, or the mean over the patches where there is none",
+        "a model without positions is read where --from google and model.image_size=N are said: else big_vision's",
         "mean and standard deviation 0.5, both sides resized",
     ),
 )
@@ -113,6 +125,7 @@ _BIG_VISION = Code(
     },
     facts={"norm.eps": 1e-6, "mlp.activation": "gelu_tanh", "tokens.position_slots": "patches"},
     free=("tokens.class_token", "tokens.positions", "head.pre_logits"),
+    rules=_table_or("sincos2d"),
     map_pool=True,
     heads=f"{_ATTENTION}/query/bias".format(i=0),
     mean=(0.5,),
@@ -120,7 +133,9 @@ _BIG_VISION = Code(
     notes=(
         "big_vision's .npz: sizes, heads, pre_logits and attention pooling come from shapes",
         "blocks stacked for a scan are read, below params/, params/img/ or nothing; written one by one below params/",
+        "older files are read as it mends them: positions in Transformer/, a row for class tokens, pooling at the top",
         "tanh GELU, eps 1e-6; class token, attention pooling (MAPHead_0), or else the mean over the patches",
+        "(a model that reads its first patch, pool_type 0, has the same tensors as the mean: vit has it not)",
         "without a table positions are the fixed sin-cos ones: model.image_size=N is needed",
         "mean and standard deviation 0.5, both sides resized",
     ),
