@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import tomllib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,13 +20,16 @@ from safetensors.numpy import load_file, save_file
 
 import vitcli
 from tests.cli.conftest import Trained
-from tests.cli.inputs import image, weights_file
+from tests.cli.inputs import image, tiny_recipe
 from tests.cli.running import PARAMETERS, TINY, here
 from tests.weights.kinds import KINDS
 from vitcli.core import recipes, registry
 from vitcli.core.recipe import DataSpec
 from vitcli.data.catalogue import CATALOGUE
 from vitcli.data.sources import open_source
+from vitcli.weights.file import write_weights
+from vitcli.weights.header import Card
+from vitcli.weights.initial import initial_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -328,6 +332,9 @@ def test_summary_of_a_foreign_file(kind: str, told: list[str], following: str, t
 
 
 def test_what_follows_a_model_without_classifier(tmp_path: Path) -> None:
-    path = weights_file(tmp_path / "features.safetensors", ())
+    path, recipe = tmp_path / "features.safetensors", tiny_recipe()
+    spec = recipe.model.model_copy(update={"num_classes": 0})
+    card = replace(Card.of(recipe, ()), spec=spec)
+    write_weights(path, initial_weights(spec, seed=0), card, "native")
     said = here("summary", path)
     assert said.err.splitlines()[-1] == f"next: vit train folder --data DIR --init {path}"
