@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -11,14 +12,16 @@ import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP, CustomTextCLIP, resize_pos_embed
+from open_clip.push_to_hf_hub import save_config_for_hf
 from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
+from safetensors.torch import save_file
 
 from tests.conformance.conftest import load
 from tests.models import spec_of
 from tests.peers.compare import assert_logits
 from tests.peers.random import Notes, assert_same, converted, inputs, outputs, randomized
 from vitcli.core import registry
-from vitcli.core.errors import RecipeError, WeightsError
+from vitcli.core.errors import RecipeError, RequestError, WeightsError
 from vitcli.jobs.model import open_weights
 from vitcli.weights.derive import derive_spec
 from vitcli.weights.names import file_shapes
@@ -160,6 +163,87 @@ def test_another_image_size_is_as_open_clip_resizes_it(grid: int, tmp_path: Path
         torch.tensor(weights["pos_embed"][0]), state["visual.positional_embedding"], rtol=0, atol=2e-6
     )
     assert_logits(load("torch"), file.card.spec, weights, inputs(file.card), narrow=narrow)
+
+
+CLIPA = {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True, "norm_kwargs": {"eps": 1e-3}}
+TANH = {"act_kwargs": {"approximate": "tanh"}, "ls_init_value": 0.1}
+SEEN = {"image_mean": (0.4, 0.5, 0.6), "image_std": (0.2, 0.3, 0.1)}
+
+
+@pytest.mark.parametrize(
+    ("quick", "options", "seen", "words"),
+    [
+        (False, {}, {}, "the short side bicubic to 12, mean 0.4/0.5/0.6, std 0.2/0.3/0.1"),
+        (True, {"qk_norm": True}, {}, "the short side bicubic to 12, mean 0.4/0.5/0.6, std 0.2/0.3/0.1"),
+        (
+            False,
+            CLIPA,
+            {"interpolation": "bilinear", "resize_mode": "squash"},
+            "both sides bilinear to 12, mean 0.4/0.5/0.6, std 0.2/0.3/0.1",
+        ),
+        (
+            False,
+            TANH,
+            {"resize_mode": "longest"},
+            "the short side bicubic to 12, mean 0.4/0.5/0.6, std 0.2/0.3/0.1",
+        ),
+    ],
+)
+def test_what_open_clip_says_beside_it_is_followed(
+    quick: bool, options: dict[str, Any], seen: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    vision = {"layers": 2, "width": 24, "head_width": 8, "patch_size": 4, "image_size": 12, **options}
+    config = {"embed_dim": 7, "vision_cfg": vision, "text_cfg": TEXT, "quick_gelu": quick}
+    model = randomized(CLIP(**config))
+    vars(model.visual).update(SEEN, preprocess_cfg=seen)
+    path = tmp_path / "open_clip_model.safetensors"
+    save_file(model.state_dict(), path)
+    save_config_for_hf(model, tmp_path / "open_clip_config.json", config)
+    notes = Notes()
+    file = assert_same(path, model.visual, reporter=notes)
+    assert file.card.preprocess.words() == words
+    assert not any("assumed" in text for text in notes.told)
+    assert any("puts borders" in text for text in notes.told) == (seen.get("resize_mode") == "longest")
+    # The tower alone is written, and what stands beside it is its owner's.
+    converted(path, tmp_path / "out" / "tower.pth", "clip")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tower.pth"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vision_cfg": None}, "cannot be understood: model_cfg.vision_cfg or preprocess_cfg is no object"),
+        ({"vision_cfg": {"width": "x"}}, "cannot be understood: vision_cfg"),
+        ({"vision_cfg": {"width": 24, "head_width": 0}}, "cannot be understood: vision_cfg"),
+        ({"vision_cfg": {"width": 24, "pool_type": "none"}}, "has pool_type 'none'; vit has tok, avg"),
+        ({"vision_cfg": {"width": 24, "act_kwargs": {"alpha": 1}}}, "has act_kwargs .*which vit has not"),
+        (
+            {"vision_cfg": {"width": 24, "norm_kwargs": {"bias": False}}},
+            "has norm_kwargs .*which vit has not",
+        ),
+        ({"vision_cfg": {"width": 24, "norm_kwargs": [1]}}, "cannot be understood: vision_cfg"),
+        ({"vision_cfg": {"width": 24, "head_width": 8, "norm_kwargs": {"eps": "x"}}}, "norm.eps"),
+        ({"vision_cfg": {"width": 20, "head_width": 4}}, "not a multiple of num_heads"),
+        ({"preprocess_cfg": {"mean": "x"}}, "open_clip_config.json cannot be understood"),
+        ({"preprocess_cfg": [1]}, "preprocess_cfg is no object"),
+        ({"vision_cfg": {"width": 24, "head_width": "x"}}, "cannot be understood: vision_cfg"),
+    ],
+)
+def test_what_cannot_be_understood_beside_it_is_refused_in_one_line(
+    change: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    arguments = sizes("beside") | {"width": 24, "heads": 3}
+    saved(VisionTransformer(**arguments), tmp_path / "a.pth")
+    given = {"vision_cfg": {"width": 24, "head_width": 8}, **change}
+    said = {
+        "model_cfg": {"vision_cfg": given["vision_cfg"]},
+        "preprocess_cfg": given.get("preprocess_cfg", {}),
+    }
+    text = json.dumps(said)
+    (tmp_path / "open_clip_config.json").write_text(text)
+    with pytest.raises(RequestError, match=words) as refusal:
+        open_weights(tmp_path / "a.pth")
+    assert "\n" not in str(refusal.value)
 
 
 LACKING: dict[str, tuple[dict[str, Any], str]] = {

@@ -88,6 +88,8 @@ CLIP = Code(
         "a tower with visual. before its names, or alone; text tower and logit_scale of a whole CLIP are left out",
         "sizes come from shapes; the projection (visual.proj) is the head, without bias: its outputs are the image's "
         "embedding, not yet normalised",
+        "open_clip_config.json beside it (as OpenCLIP's folders on Hugging Face have it) tells heads, activation, eps, "
+        "pooling and preprocessing; without it:",
         "the usual heads of the width are assumed and said (or model.num_heads=N); eps 1e-5",
         "QuickGELU is assumed, as OpenAI's towers have it; OpenCLIP's: model.mlp.activation=gelu",
         "the class token is pooled, or model.pool=mean; CLIPA's towers: model.norm.final=after_pool, which is both",

@@ -13,7 +13,6 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.weights.beside import BESIDE
-from vitcli.weights.config import CONFIG
 from vitcli.weights.header import Card, Header, Layout, Preprocess
 from vitcli.weights.names import check_file, code_of, native_shapes
 from vitcli.weights.renaming import Code
@@ -100,8 +99,10 @@ def derive_spec(
     said, reporter = _said(assignments), reporter or Silent()
     code = code_of(shapes, layout)
     described: dict[str, Any] = {}
-    if code and layout in BESIDE:
-        described = BESIDE[layout].told(config or {}, f"the {CONFIG} beside {source}", code)
+    beside = BESIDE.get(layout)
+    described_by = f"the {beside.CONFIG} beside {source}" if beside else ""
+    if code and beside:
+        described = beside.told(config or {}, described_by, code)
     facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
         found = derived_values(
@@ -112,7 +113,7 @@ def derive_spec(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
     draft = said.derived(found | facts, f"the tensors of {source}")
-    draft = draft.derived(described, f"the {CONFIG} beside {source}")
+    draft = draft.derived(described, described_by)
     if code:
         draft = _assumed(draft, code, source, reporter)
     if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
