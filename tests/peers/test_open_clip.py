@@ -11,6 +11,7 @@ from typing import Any
 import open_clip
 import pytest
 import torch
+from open_clip.coca_model import CoCa
 from open_clip.model import CLIP, CustomTextCLIP, resize_pos_embed
 from open_clip.push_to_hf_hub import save_config_for_hf
 from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
@@ -113,7 +114,15 @@ def test_random_towers_are_open_clips(engine: str, option: str, tmp_path: Path) 
     assert all(torch.equal(value, state[name]) for name, value in back.state_dict().items())
 
 
-@pytest.mark.parametrize("whole", [CLIP, CustomTextCLIP])
+def coca(embed_dim: int, vision: dict[str, Any], text: dict[str, Any], *, quick_gelu: bool) -> Any:
+    """CoCa with a decoder of text, and without its attentional pooling."""
+    decoder = {"context_length": 6, "vocab_size": 30, "width": 10, "heads": 2, "layers": 1}
+    seen = {**vision, "output_tokens": True}
+    wide = {**text, "embed_cls": True, "output_tokens": True}
+    return CoCa(embed_dim, decoder, wide, seen, quick_gelu=quick_gelu)
+
+
+@pytest.mark.parametrize("whole", [CLIP, CustomTextCLIP, coca])
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_tower_of_a_whole_clip_is_what_it_encodes_images_with(
     whole: Any, quick: bool, tmp_path: Path
@@ -125,7 +134,7 @@ def test_the_tower_of_a_whole_clip_is_what_it_encodes_images_with(
 
     class Encoder(torch.nn.Module):
         def forward(self, pixels: torch.Tensor) -> Any:
-            return model.double().encode_image(pixels)
+            return model.double().encode_image(pixels, normalize=False)
 
     notes = Notes()
     told = () if quick else (GELU,)
