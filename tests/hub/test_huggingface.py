@@ -94,11 +94,12 @@ def test_another_place_and_revision(hub: Hub, told: Told, tmp_path: Path, hub_ca
     "name", ["adapter_model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin"]
 )
 def test_other_names_of_weights(hub: Hub, told: Told, name: str) -> None:
-    adapter = {"adapter_config.json": b"{}"} if name.startswith("adapter") else {}
-    hub.models["someone/other"] = {name: b"weights" * 1000, **adapter}
+    described = {"adapter_model": "adapter_config.json", "open_clip_model": "open_clip_config.json"}
+    beside = {text: b"{}" for stem, text in described.items() if name.startswith(stem)}
+    hub.models["someone/other"] = {name: b"weights" * 1000, **beside}
     path = fetch("someone/other", told)
     assert path.read_bytes() == b"weights" * 1000
-    assert {file.name for file in path.parent.iterdir()} == {name, *adapter}
+    assert {file.name for file in path.parent.iterdir()} == {name, *beside}
     assert cached("someone/other") == path
 
 

@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 
 from tests.conformance.conftest import backend as backend
+from tests.conformance.conftest import load
 from tests.peers.compare import assert_logits
 from vitcli.core.backend import Backend
+from vitcli.core.initial import InitSpec
 from vitcli.core.spec import ModelSpec
 from vitcli.jobs.model import open_weights
 from vitcli.jobs.tensors import open_tensors
+from vitcli.weights.adapt import adapt, adapted_card
 from vitcli.weights.derive import derive_spec, describe
 from vitcli.weights.file import read_weights
 from vitcli.weights.layouts import from_native, to_native
@@ -47,6 +51,10 @@ def test_timm_file_is_read_as_it_is(backend: Backend, name: str) -> None:
         ("hf_vit/model.safetensors", "huggingface", []),
         ("hf_vit_noqkvbias/model.safetensors", "huggingface", []),
         ("hf_dinov2/model.safetensors", "huggingface", []),
+        ("dinov2/model.safetensors", "dinov2", ["model.num_heads=2"]),
+        ("dinov2_reg_swiglu/model.safetensors", "dinov2", ["model.num_heads=2"]),
+        ("dinov2_linear/model.safetensors", "dinov2", ["model.num_heads=2"]),
+        ("clip_openai/model.safetensors", "clip", ["model.num_heads=2"]),
         ("gr_vit_gap/params.npz", "google", []),
         ("gr_vit_token/params.npz", "google", []),
         ("gr_vit_token_linen/params.npz", "google", []),
@@ -84,6 +92,20 @@ def test_another_librarys_file_is_the_same_function_and_goes_back_bit_for_bit(
     needed = file_shapes(spec, layout)
     assert [key for key in theirs if key not in needed] == [key for key in theirs if "mask_token" in key]
     assert all(again[key].tobytes() == theirs[key].tobytes() for key in needed)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("dinov2", "dinov2"), ("dinov2_reg_swiglu", "dinov2-registers")]
+)
+def test_larger_images_are_seen_as_dinov2s_own_code_sees_them(name: str, variant: Any) -> None:
+    """Its own positions at the size of the images; ours are rounded to float32 once more."""
+    file = open_weights(GOLDEN / "peers" / name / "model.safetensors", ["model.num_heads=2"])
+    golden = tensors(file.path.with_name("io.safetensors"))
+    card = adapted_card(file.card, [f"model.image_size={golden['larger_input'].shape[-1]}"])
+    weights, _ = adapt(file.read(), file.card, card, init=InitSpec(resample=variant))
+    engine = load("torch").load(card.spec, weights, device="cpu", precision="float64")
+    ours, exact = engine.logits(golden["larger_input"]), golden["larger_logits_f64"]
+    np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-6 * np.abs(exact).max())
 
 
 def tensors(path: Path) -> dict[str, NDArray[Any]]:

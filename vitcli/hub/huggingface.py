@@ -20,7 +20,7 @@ from vitcli.fetch.partial import writing
 from vitcli.fetch.remote import read_into
 from vitcli.fetch.web import offline
 
-DESCRIPTIONS = ("config.json", "preprocessor_config.json", "adapter_config.json")
+DESCRIPTIONS = ("config.json", "preprocessor_config.json", "open_clip_config.json", "adapter_config.json")
 # In the order in which they are looked for; PEFT's, OpenCLIP's, and PyTorch's own after the usual one.
 WEIGHTS = (
     "model.safetensors",

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vitcli.core.reporter import Reporter
-from vitcli.weights import config, timm_config
+from vitcli.weights import config, open_clip_config, timm_config
 from vitcli.weights.header import Card, Preprocess
 from vitcli.weights.names import code_for
 from vitcli.weights.renaming import Code
 
 
 class Beside(Protocol):
-    """A module that knows another program's configuration."""
+    """A module that knows another program's configuration, a file called `CONFIG`."""
+
+    CONFIG: str
 
     def read_config(self, folder: Path) -> dict[str, Any]:
         """Returns what is said of the model in a folder; empty where nothing is."""
@@ -34,7 +36,12 @@ class Beside(Protocol):
         """Returns the texts to write beside a model of a family, by file name."""
 
 
-BESIDE: Mapping[str, Beside] = {"huggingface": config, "huggingface-mae": config, "timm": timm_config}
+BESIDE: Mapping[str, Beside] = {
+    "huggingface": config,
+    "huggingface-mae": config,
+    "timm": timm_config,
+    "clip": open_clip_config,
+}
 
 
 def configuration(card: Card, layout: str) -> dict[str, str]:

@@ -13,15 +13,14 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
 from vitcli.core.variants import VARIANTS
 from vitcli.weights.beside import BESIDE
-from vitcli.weights.config import CONFIG
 from vitcli.weights.header import Card, Header, Layout, Preprocess
 from vitcli.weights.names import check_file, code_of, is_peft, native_shapes
 from vitcli.weights.renaming import Code
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Widths whose heads have not 64 features, beside those of the variants: SoViT-400m (arXiv:2305.13035, section 4),
-# and OpenCLIP's bigG, which has those of ViT-G (arXiv:2106.04560, table 2).
-_HEADS = {1152: 16, 1664: 16}
+# and OpenCLIP's bigG and e, which have those of ViT-G (arXiv:2106.04560, table 2) and ViT-e (arXiv:2209.06794, 3.1).
+_HEADS = {1152: 16, 1664: 16, 1792: 16}
 
 
 def describe(
@@ -106,8 +105,10 @@ def derive_spec(
     said, reporter = _said(assignments), reporter or Silent()
     code = code_of(shapes, layout)
     described: dict[str, Any] = {}
-    if code and layout in BESIDE:
-        described = BESIDE[layout].told(config or {}, f"the {CONFIG} beside {source}", code)
+    beside = BESIDE.get(layout)
+    described_by = f"the {beside.CONFIG} beside {source}" if beside else ""
+    if code and beside:
+        described = beside.told(config or {}, described_by, code)
     facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
         found = derived_values(
@@ -118,7 +119,7 @@ def derive_spec(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
     draft = said.derived(found | facts, f"the tensors of {source}")
-    draft = draft.derived(described, f"the {CONFIG} beside {source}")
+    draft = draft.derived(described, described_by)
     if code:
         draft = _assumed(draft, code, source, reporter)
     if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
@@ -172,10 +173,8 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         or "blocks.0.attn.proj.weight" not in shapes,
         "model.attention.qk_norm": "blocks.0.attn.q_norm.weight" in shapes,
         "model.norm.before_blocks": "norm_pre.weight" in shapes,
-        "model.norm.final": "before_pool" if "norm.weight" in shapes else "after_pool",
+        "model.norm.final": _final(shapes, said),
     }
-    if "norm.weight" not in shapes and "fc_norm.weight" not in shapes:
-        values["model.norm.final"] = "none"
     if len(qkv) == 3:  # one kernel for query, key and value of each head
         values |= {"model.linear": "sequence", "model.num_heads": qkv[0] // 3}
     if gated:
@@ -188,6 +187,14 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         values["model.head.bias"] = "head.bias" in shapes
     values |= _adapters(shapes, said, source) | _positions(shapes, values, said, source)
     return values | _pool(shapes, values, said)
+
+
+def _final(shapes: Shapes, said: Draft) -> str:
+    """Returns where the last norm stands by its name; one that may stand in either place is where it is said."""
+    names = {"before_pool": "norm.weight", "after_pool": "fc_norm.weight"}
+    there = [final for final, name in names.items() if name in shapes]
+    given = said.get("model.norm.final")
+    return str(given) if given in there else there[0] if there else "none"
 
 
 def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:

@@ -119,6 +119,9 @@ def check_file(header: Header, spec: ModelSpec, layout: Layout) -> list[str]:
     others = [name for name in header.shapes if code and name not in expected]
     spare = [name for name in others if code and name in code.spare(spec)]
     dropped = [name for name in others if code and code.drops(name)]
+    for name in others:
+        if code and (what := code.lacks(name)):
+            raise WeightsError(f"{header.path} has {what} ({name}), which vit has not")
     kept = {name: shape for name, shape in header.shapes.items() if name not in {*spare, *dropped}}
     check_tensors(kept, expected, header.path)
     return [] if header.card else dropped  # what we write ourselves is no news

@@ -114,6 +114,7 @@ class Code:
         prefix: what every name begins with, and may leave out in a file that is read.
         aliases: patterns of names that older files have, and what they are called now.
         dropped: patterns of the names of tensors that its files may hold and that logits do not depend on.
+        lacking: patterns of the names of tensors that its files may hold and vit has not, and what they are.
         zeros: tensors that its files must hold and that logits do not depend on; they are written as zeros.
         positions: which ones a model has that holds no table of them.
         config: what its configuration says of it.
@@ -138,6 +139,7 @@ class Code:
     beside: tuple[str, ...] = ()
     rules: Callable[[ModelSpec], Mapping[str, Any]] | None = None
     dropped: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
     markers: tuple[str, ...] = ()
     prefix: str = ""
     aliases: tuple[tuple[str, str], ...] = ()
@@ -179,6 +181,10 @@ class Code:
     def drops(self, name: str) -> bool:
         """Returns whether a tensor of its files is one that logits do not depend on."""
         return any(re.fullmatch(pattern, name) for pattern in self.dropped)
+
+    def lacks(self, name: str) -> str | None:
+        """Returns what a tensor of its files is that vit has not, or None of any other."""
+        return next((what for pattern, what in self.lacking.items() if re.fullmatch(pattern, name)), None)
 
     def places(self, parameter: Parameter, heads: int, there: Collection[str] = ()) -> tuple[Place, ...]:
         """Returns where a native tensor of a model with so many heads stands, in a file with the names `there`."""

@@ -17,7 +17,8 @@ from vitcli.core.errors import WeightsError
 from vitcli.core.recipe import Interpolation
 from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
-from vitcli.weights.config import CONFIG, read_json
+from vitcli.weights.config import CONFIG as CONFIG
+from vitcli.weights.config import read_json
 from vitcli.weights.header import Card, Preprocess
 from vitcli.weights.renaming import Code
 
