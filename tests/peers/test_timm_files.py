@@ -174,16 +174,16 @@ def test_a_configuration_that_contradicts_the_tensors_is_refused(
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": arguments}))
     assert open_weights(tmp_path / "model.safetensors").card.spec.image_size == 40
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": arguments | {argument: value}}))
-    with pytest.raises(VitError, match=rf"model.{key}=.* \(the tensors of .*contradicts the config.json beside"):
+    with pytest.raises(
+        VitError, match=rf"model.{key}=.* \(the tensors of .*contradicts the config.json beside"
+    ):
         open_weights(tmp_path / "model.safetensors")
 
 
 def test_unknown_tensors_are_refused_by_name(tmp_path: Path) -> None:
     model = timm.create_model(B16, **SIZES, scale_mlp_norm=True)
     torch.save(model.state_dict(), tmp_path / "a.pth")
-    with pytest.raises(
-        WeightsError, match=r"blocks.0.mlp.norm.weight is not part of this model.*--from torch"
-    ):
+    with pytest.raises(WeightsError, match=r"blocks.0.mlp.norm.weight is not part of this model; .* more\)$"):
         open_weights(tmp_path / "a.pth", ["model.num_heads=3"])
 
 

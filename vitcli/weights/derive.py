@@ -63,15 +63,22 @@ def describe(
     try:
         dropped = check_file(header, card.spec, layout)
     except WeightsError as error:
-        if layout != "timm" or header.card is not None:
+        if layout != "timm" or not _fits(header, card.spec):
             raise
-        raise WeightsError(
-            f"{error}; where these are the names of a model that is not timm's: --from torch"
-        ) from error
+        raise WeightsError(f"{error}; it fits a model that timm has not: --from torch") from error
     if dropped:
         more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         reporter.note(f"{path}: {', '.join(dropped[:3])}{more} left out: logits do not depend on them")
     return card
+
+
+def _fits(header: Header, spec: ModelSpec) -> bool:
+    """Returns whether a file holds a model under native names."""
+    try:
+        check_file(header, spec, "torch")
+    except WeightsError:
+        return False
+    return True
 
 
 def derive_spec(
@@ -102,6 +109,8 @@ def derive_spec(
     described: dict[str, Any] = {}
     if code and layout in BESIDE:
         described = BESIDE[layout].told(config or {}, f"the {CONFIG} beside {source}", code)
+    if code:
+        _check_known(shapes, code, layout, source)
     facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
         found = derived_values(
@@ -132,7 +141,9 @@ def derive_spec(
             f"{source} has no learned positions, which would tell the image size: {_say('model.image_size=N')}"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
-    return validated(ModelSpec, values, {})
+    return validated(
+        ModelSpec, values, {key.removeprefix("model."): origin for key, origin in draft.origins.items()}
+    )
 
 
 def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "native") -> dict[str, Any]:
@@ -142,10 +153,11 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
         qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
-        names = "timm's" if layout in ("native", "torch", "jax") else f"{layout}'s"
+        plain = layout in ("native", "torch", "jax")
+        names = "the names of timm, or of another layout that vit reads" if plain else f"{layout}'s names"
         raise WeightsError(
-            f"{source} is not a Vision Transformer with {names} names: {error} is missing; "
-            f"it holds {', '.join(list(shapes)[:4]) or 'nothing known'}, ..."
+            f"{source} is not a Vision Transformer with {names}: {error} is missing; "
+            f"it holds {', '.join(list(shapes)[:4]) or 'nothing'}{', ...' if len(shapes) > 4 else ''}"
         ) from error
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
     gated = fc1 == 2 * M
@@ -180,8 +192,17 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         values["model.head.pre_logits"] = shapes["pre_logits.weight"][0]
     if values["model.num_classes"]:
         values["model.head.bias"] = "head.bias" in shapes
-    values |= _adapters(shapes, said, source) | _positions(shapes, values, said)
+    values |= _adapters(shapes, said, source) | _positions(shapes, values, said, source)
     return values | _pool(shapes, values, said)
+
+
+def _check_known(shapes: Shapes, code: Code, layout: Layout, source: str) -> None:
+    """Checks, before anything is assumed or asked for, that a code has all tensors of a file."""
+    unknown = [name for name in shapes if not code.has(name)]
+    if unknown:
+        parts = "; ".join(f"{name} is not part of this model" for name in unknown[:3])
+        more = f" (and {len(unknown) - 3} more)" if len(unknown) > 3 else ""
+        raise WeightsError(f"{source} is not a model that vit knows as {layout}: {parts}{more}")
 
 
 def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
@@ -199,7 +220,7 @@ def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
     }
 
 
-def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, Any]:
+def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft, source: str) -> dict[str, Any]:
     """Returns the image size that makes the position table a square of patches after some prefix slots.
 
     Where more than one square fits, the one that agrees with what was said, else the first.
@@ -221,7 +242,8 @@ def _positions(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[s
             )
     if not fitting:
         raise WeightsError(
-            f"pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix slots"
+            f"{source}: pos_embed has {rows} rows: no square grid of patches after 0 to {prefixes['all']} prefix "
+            f"slots"
         )
     agreeing = [
         found for found in fitting if all(said.get(key, value) == value for key, value in found.items())
@@ -236,11 +258,9 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
         return {"model.pool": "map"}
     if features == 2 * values["model.embed_dim"]:
         return {"model.pool": "cls_mean"}
-    if said.get("model.pool") is not None:
-        return {}
-    # As timm: the norm after pooling goes with the mean over patches.
+    # As timm: the norm after pooling goes with the mean over patches. A class token alone decides nothing.
     mean = not values["model.tokens.class_token"] or values["model.norm.final"] == "after_pool"
-    return {"model.pool": "mean" if mean else "cls"}
+    return {"model.pool": "mean"} if mean and said.get("model.pool") is None else {}
 
 
 def _usual_heads(width: int) -> int:
