@@ -178,6 +178,10 @@ def test_a_configuration_that_contradicts_the_tensors_is_refused(
         VitError, match=rf"model.{key}=.* \(the tensors of .*contradicts the config.json beside"
     ):
         open_weights(tmp_path / "model.safetensors")
+    heads = json.dumps(config | {"model_args": arguments | {"num_heads": 5}})
+    (tmp_path / "config.json").write_text(heads)
+    with pytest.raises(VitError, match=r"model.safetensors: embed_dim=24 is not a multiple of num_heads=5"):
+        open_weights(tmp_path / "model.safetensors")
 
 
 def test_unknown_tensors_are_refused_by_name(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitcli.core.draft import Draft, expand, format_value, override, validated
-from vitcli.core.errors import RequestError, WeightsError
+from vitcli.core.errors import RecipeError, RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
@@ -48,7 +48,12 @@ def describe(
         if beside:
             seen = beside.read_preprocess(path.parent, spec.image_size, usual, reporter)
             seen = seen and seen.fitted(spec.in_channels)
-            names = beside.class_names(config, spec.num_classes) or names
+            if named := beside.class_names(config, spec.num_classes):
+                names = named
+            elif names and ("id2label" in config or "label_names" in config):
+                reporter.note(
+                    f"the {CONFIG} beside {path} does not name each of {len(names)} classes: numbered"
+                )
         if seen is None:
             reporter.note(f"{path} does not say how images are seen: {usual.words()}, as is usual")
         card = Card(spec=spec, classes=names, preprocess=seen or usual)
@@ -121,6 +126,12 @@ def derive_spec(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
     draft = said.derived(found | facts, f"the tensors of {source}")
+    for key, value in described.items():
+        if key not in said.values and draft.get(key, value) != value:
+            raise WeightsError(
+                f"{key}={format_value(draft.get(key))} (the tensors of {source}) contradicts the {CONFIG} beside it, "
+                f"which makes it {format_value(value)}: put its own {CONFIG} there, or none"
+            )
     draft = draft.derived(described, f"the {CONFIG} beside {source}")
     if code:
         draft = _assumed(draft, code, source, reporter)
@@ -141,9 +152,11 @@ def derive_spec(
             f"{source} has no learned positions, which would tell the image size: {_say('model.image_size=N')}"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
-    return validated(
-        ModelSpec, values, {key.removeprefix("model."): origin for key, origin in draft.origins.items()}
-    )
+    origins = {key.removeprefix("model."): origin for key, origin in draft.origins.items()}
+    try:
+        return validated(ModelSpec, values, origins)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from error
 
 
 def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "native") -> dict[str, Any]:
