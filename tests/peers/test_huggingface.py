@@ -169,7 +169,9 @@ def test_a_value_that_contradicts_the_configuration_is_refused(tmp_path: Path) -
     assert card(paths[1]).spec.norm.eps == 1e-6
 
 
-@pytest.mark.parametrize("labels", [{"0": "cat"}, {"0": "cat", "1": "dog", "2": "a", "3": "b", "5": "c"}, "cat"])
+@pytest.mark.parametrize(
+    "labels", [{"0": "cat"}, {"0": "cat", "1": "dog", "2": "a", "3": "b", "5": "c"}, "cat"]
+)
 def test_classes_that_are_not_all_named_are_numbered_and_told(labels: Any, tmp_path: Path) -> None:
     model({}, 4).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

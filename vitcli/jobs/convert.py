@@ -15,7 +15,7 @@ from vitcli.core.reporter import Reporter, Silent
 from vitcli.jobs.adapters import Adapter, carry
 from vitcli.jobs.model import WeightsFile, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.tensors import SUFFIXES, open_tensors, write_tensors
+from vitcli.jobs.tensors import check_writable, open_tensors, write_tensors
 from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
 from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
@@ -248,10 +248,7 @@ def _layout(option: str, name: str) -> Layout:
 
 
 def _check_target(source: Path, target: Path) -> None:
-    if target.suffix not in SUFFIXES:
-        raise RequestError(
-            f"{target} must end in one of {', '.join(SUFFIXES)}: what is written goes by its name"
-        )
+    check_writable(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise RequestError(f"{target} is the source itself; choose another name")
     if not target.parent.is_dir():
