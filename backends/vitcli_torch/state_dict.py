@@ -96,7 +96,9 @@ def _unread(path: Path, error: Exception) -> WeightsError:
             f"{path} holds Python objects, not tensors alone, and loading them could run code; save the state dict: "
             f"torch.save(model.state_dict(), '{path.name}')"
         )
-    return WeightsError(f"{path} is not a whole PyTorch file: {reason(error)}")
+    # An offset beyond the end is to the system an invalid argument.
+    why = "cut short or damaged" if isinstance(error, OSError) else reason(error)
+    return WeightsError(f"{path} is not a whole PyTorch file: {why}")
 
 
 def _is_program(path: Path) -> bool:

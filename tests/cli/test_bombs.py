@@ -179,7 +179,7 @@ BOMBS: dict[str, tuple[Place, str]] = {
     "a header of many tensors": (_many_tensors, "100,000 tensors"),
     "many blocks": (_many_blocks, "depth=9000"),
     "a shape of many sides": (_many_sides, "sides"),
-    "a long header": (_long_header, "no safetensors header"),
+    "a long header": (_long_header, "a header of 1,000,000,000 bytes"),
     "a hole after a small header": (_hole, "cut short or damaged"),
     "a hole as its header tells": (_hole_as_told, "not a Vision Transformer"),
     "nothing but a hole": (_nothing, "no safetensors header"),

@@ -126,7 +126,7 @@ def test_a_layout_that_is_not_the_files_is_refused(tmp_path: Path) -> None:
     path = source(tmp_path, "origin-torch", ".safetensors")
     said = here("convert", "weights", path, tmp_path / "new.safetensors", "--from", "origin-custom")
     assert (said.code, len(said.errors)) == (2, 1)
-    assert "not a Vision Transformer with origin-custom's names" in said.errors[0]
+    assert "is not a model that vit knows as origin-custom: " in said.errors[0]
 
 
 def test_what_the_code_fixes_cannot_be_contradicted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from safetensors.torch import save_file
 from tests.models import random_weights, spec_of
 from tests.peers.random import Notes
 from tests.weights.kinds import KINDS
-from vitcli.core.errors import WeightsError
+from vitcli.core import registry
+from vitcli.core.errors import BackendError, WeightsError
+from vitcli.jobs.convert import convert
 from vitcli.jobs.tensors import open_tensors
 from vitcli.weights.file import Weights, read_weights
 
@@ -164,3 +167,18 @@ def test_an_older_name_beside_the_newer_one_is_refused(
 def test_some_tensors_alone_are_read(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2), "b": torch.full((2,), float("nan"))}, tmp_path / "a")
     assert list(read_weights(tmp_path / "a", ["a"])) == ["a"]
+
+
+def test_without_pytorch_its_files_are_neither_read_nor_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(WEIGHTS, tmp_path / "a.pth")
+    save_file(WEIGHTS, tmp_path / "a.safetensors")
+    monkeypatch.setattr(registry, "installed", lambda name: name != "torch")
+    words = "is a PyTorch file, which PyTorch must {}; run: pip install 'vitcli[torch]'"
+    with pytest.raises(BackendError, match=re.escape(f"{tmp_path / 'a.pth'} {words.format('read')}")):
+        open_tensors(tmp_path / "a.pth")
+    target = tmp_path / "new.pth"
+    with pytest.raises(BackendError, match=re.escape(f"{target} {words.format('write')}")):
+        convert(tmp_path / "a.safetensors", target, backend="jax")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "a.safetensors"]

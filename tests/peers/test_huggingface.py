@@ -169,6 +169,19 @@ def test_a_value_that_contradicts_the_configuration_is_refused(tmp_path: Path) -
     assert card(paths[1]).spec.norm.eps == 1e-6
 
 
+@pytest.mark.parametrize(
+    "labels", [{"0": "cat"}, {"0": "cat", "1": "dog", "2": "a", "3": "b", "5": "c"}, "cat"]
+)
+def test_classes_that_are_not_all_named_are_numbered_and_told(labels: Any, tmp_path: Path) -> None:
+    model({}, 4).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": labels}))
+    said = here("convert", "weights", tmp_path, tmp_path / "ours.safetensors")
+    assert said.code == 0
+    assert "model.safetensors does not name each of 5 classes: numbered\n" in said.err
+    assert card(tmp_path / "ours.safetensors").classes == ("0", "1", "2", "3", "4")
+
+
 def test_files_of_another_model_are_not_written_over(tmp_path: Path) -> None:
     model({}, 5).save_pretrained(tmp_path)
     source, target = tmp_path / "model.safetensors", tmp_path / "other.safetensors"

@@ -295,7 +295,7 @@ def test_what_vit_has_not_is_refused_in_one_line(option: str, prefix: str, tmp_p
         ),
         (
             {"timm_model_name": "test_vit", "image_size": 160, "patch_size": 16},
-            "is not a Vision Transformer with timm's names: .* it holds .*visual.trunk",
+            "is not a Vision Transformer with the names of timm.*: .* it holds .*visual.trunk",
         ),
     ],
     ids=["resnet", "timm's tower"],

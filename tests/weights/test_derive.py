@@ -128,7 +128,7 @@ def test_what_agrees_with_the_shapes_is_accepted() -> None:
     [
         (
             {"patch_embed.proj.weight": None},
-            "not a Vision Transformer with timm's names: 'patch_embed.proj.weight'",
+            "not a Vision Transformer with the names of timm, or of .* reads: 'patch_embed.proj.weight'",
         ),
         ({"blocks.0.mlp.fc2.weight": None}, "fc2.weight' is missing; it holds cls_token, pos_embed"),
         ({"patch_embed.proj.weight": (16, 75)}, "is not a Vision Transformer: a tensor has other axes"),
@@ -165,6 +165,53 @@ def test_a_tensor_too_many_is_refused(name: str) -> None:
     header = Header(path=Path("a.safetensors"), shapes=shapes, metadata={})
     with pytest.raises(WeightsError, match="does not fit its spec: .*(is not part of this model|is missing)"):
         describe(header, "torch", ["model.num_heads=2"])
+
+
+@pytest.mark.parametrize(
+    ("layout", "names", "told"),
+    [
+        (
+            "timm",
+            {"blocks.0.attn.q_bias": (16,), "rope.freqs": (2,)},
+            "blocks.0.attn.q_bias is not .* rope.freqs",
+        ),
+        (
+            "timm",
+            {f"patch_embed.backbone.{i}": (1,) for i in range(9)},
+            r"backbone.0 is not .*\(and 6 more\)",
+        ),
+        ("huggingface", {}, "not a model that vit knows as huggingface: pos_embed is not part"),
+    ],
+)
+def test_tensors_that_a_layout_has_not_are_named_before_anything_is_assumed(
+    layout: Any, names: dict[str, tuple[int, ...]], told: str
+) -> None:
+    shapes = shapes_of(spec_of("standard"))
+    del shapes["cls_token"]
+    notes = Notes()
+    with pytest.raises(WeightsError, match=told):
+        derive_spec({**shapes, **names}, [], "a file", layout, reporter=notes)
+    assert notes.told == []
+
+
+def test_another_layout_is_proposed_only_where_it_helps() -> None:
+    spec = spec_of("standard", pool="cls_mean")
+    for shapes, helps in ((shapes_of(spec), True), ({**shapes_of(spec), "norm.bias": (3,)}, False)):
+        header = Header(path=Path("a.safetensors"), shapes=shapes, metadata={})
+        with pytest.raises(WeightsError) as refused:
+            describe(header, "timm", ["model.num_heads=2"])
+        assert ("--from torch" in str(refused.value)) == helps
+
+
+def test_a_class_token_that_decides_no_pooling_is_told() -> None:
+    notes, said = Notes(), ["model.num_heads=2", "model.norm.eps=1e-6", "model.mlp.activation=gelu"]
+    shapes = shapes_of(spec_of("standard"))
+    assert derive_spec(shapes, said, "a.pth", "timm", reporter=notes).pool == "cls"
+    assert notes.told == [
+        'a.pth: model.pool="cls" assumed, as is usual for its names; if it has others, say so'
+    ]
+    assert derive_spec(shapes, [*said, "model.pool=mean"], "a.pth", "timm", reporter=notes).pool == "mean"
+    assert len(notes.told) == 1
 
 
 def own(spec: ModelSpec, shapes: dict[str, tuple[int, ...]]) -> Header:

@@ -117,6 +117,7 @@ def test_a_layout_is_seen_from_names_and_metadata() -> None:
     assert detect(header(["blocks.0.0.mlp.w12.weight"])) == "dinov2"
     assert detect(header(["visual.class_embedding"])) == detect(header(["class_embedding"])) == "clip"
     assert detect(header(["cls_token", "head/kernel"])) == "jax"
+    assert detect(header([*timms, "../../strange"])) == "timm"  # to be refused by its name
     assert detect(header(["cls_token", "head/kernel"], {"vit.schema": "1", "vit.layout": "jax"})) == "jax"
 
 

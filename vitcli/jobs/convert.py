@@ -16,7 +16,7 @@ from vitcli.core.targets import check_other, check_place
 from vitcli.jobs.adapters import Adapter, carry
 from vitcli.jobs.model import WeightsFile, open_weights
 from vitcli.jobs.pretrained import find
-from vitcli.jobs.tensors import SUFFIXES, check_target, open_tensors, write_tensors
+from vitcli.jobs.tensors import check_writable, open_tensors, write_tensors
 from vitcli.jobs.verify import TOLERANCE, Evidence, Side, differences, logits_of, original_side
 from vitcli.jobs.verify import verify as prove
 from vitcli.weights.adapt import adapt, adapted_card
@@ -250,9 +250,5 @@ def _layout(option: str, name: str) -> Layout:
 
 
 def _check_target(target: Path) -> None:
-    if target.suffix not in SUFFIXES:
-        raise RequestError(
-            f"{target} must end in one of {', '.join(SUFFIXES)}: what is written goes by its name"
-        )
+    check_writable(target)
     check_place(target)
-    check_target(target)

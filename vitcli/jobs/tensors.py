@@ -8,7 +8,7 @@ from typing import cast
 
 from vitcli.core import registry
 from vitcli.core.backend import StateDicts
-from vitcli.core.errors import BackendError
+from vitcli.core.errors import BackendError, RequestError
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.weights.current import with_current_names
 from vitcli.weights.file import Weights, check_values, read_weights, write_weights
@@ -68,17 +68,19 @@ def write_tensors(path: Path, weights: Weights, card: Card, layout: Layout) -> N
         _torch(path).write_state_dict(path, weights)
 
 
-def check_target(path: Path) -> None:
-    """Checks that a file can be of the kind that its suffix says.
+def check_writable(path: Path) -> None:
+    """Checks that a file of this name can be written here.
 
     Raises:
+        RequestError: the suffix says no kind of file.
         BackendError: it is to be a PyTorch file and PyTorch is not installed.
     """
-    if path.suffix in (".pth", ".pt") and not registry.installed("torch"):
-        raise BackendError(
-            f"{path} is to be a PyTorch file, which PyTorch must write; run: pip install 'vitcli[torch]', or give a "
-            f"name that ends in .safetensors"
+    if path.suffix not in SUFFIXES:
+        raise RequestError(
+            f"{path} must end in one of {', '.join(SUFFIXES)}: what is written goes by its name"
         )
+    if path.suffix in (".pth", ".pt"):
+        _check_torch(path, "write")
 
 
 def _raw(path: Path, reporter: Reporter) -> tuple[Header, Callable[[Collection[str]], Weights]]:
@@ -109,9 +111,13 @@ def _is_pickle(path: Path) -> bool:
         return False  # told better by who reads it
 
 
-def _torch(path: Path) -> StateDicts:
+def _check_torch(path: Path, how: str) -> None:
     if not registry.installed("torch"):
         raise BackendError(
-            f"{path} is a PyTorch file, which PyTorch must read; run: pip install 'vitcli[torch]'"
+            f"{path} is a PyTorch file, which PyTorch must {how}; run: pip install 'vitcli[torch]'"
         )
+
+
+def _torch(path: Path) -> StateDicts:
+    _check_torch(path, "read")
     return cast(StateDicts, registry.load("torch"))

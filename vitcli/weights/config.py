@@ -66,7 +66,7 @@ def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
         raise WeightsError(
             f"{source} is of a model of type '{kind}', but the tensors have the names of '{names}'"
         )
-    values = {ours: _side(config[theirs]) for theirs, ours in _KEYS.items() if theirs in config}
+    values = {ours: side(config[theirs]) for theirs, ours in _KEYS.items() if theirs in config}
     if "hidden_act" in config and not config.get("use_swiglu_ffn"):
         if str(config["hidden_act"]) not in ACTIVATIONS:
             raise WeightsError(
@@ -84,7 +84,7 @@ def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
     return values
 
 
-def _side(value: Any) -> Any:
+def side(value: Any) -> Any:
     """Returns the side of a square that may be written as two equal ones."""
     return value[0] if isinstance(value, list) and len(set(map(str, value))) == 1 else value
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitcli.core.draft import Draft, expand, format_value, override, validated
-from vitcli.core.errors import RequestError, WeightsError
+from vitcli.core.errors import RecipeError, RequestError, WeightsError
 from vitcli.core.recipe import DataSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.spec import LAYERS, ModelSpec
@@ -52,7 +52,12 @@ def describe(
         if beside:
             seen = beside.read_preprocess(path.parent, spec.image_size, usual, reporter)
             seen = seen and seen.fitted(spec.in_channels)
-            names = beside.class_names(config, spec.num_classes) or names
+            if named := beside.class_names(config, spec.num_classes):
+                names = named
+            elif names and ("id2label" in config or "label_names" in config):
+                reporter.note(
+                    f"the {beside.CONFIG} beside {path} does not name each of {len(names)} classes: numbered"
+                )
         if seen is None:
             reporter.note(f"{path} does not say how images are seen: {usual.words()}, as is usual")
         card = Card(spec=spec, classes=names, preprocess=seen or usual)
@@ -68,15 +73,22 @@ def describe(
     try:
         dropped = check_file(header, card.spec, layout)
     except WeightsError as error:
-        if layout != "timm" or header.card is not None:
+        if layout != "timm" or not _fits(header, card.spec):
             raise
-        raise WeightsError(
-            f"{error}; where these are the names of a model that is not timm's: --from torch"
-        ) from error
+        raise WeightsError(f"{error}; it fits a model that timm has not: --from torch") from error
     if dropped:
         more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         reporter.note(f"{path}: {', '.join(dropped[:3])}{more} left out: logits do not depend on them")
     return card
+
+
+def _fits(header: Header, spec: ModelSpec) -> bool:
+    """Returns whether a file holds a model under native names."""
+    try:
+        check_file(header, spec, "torch")
+    except WeightsError:
+        return False
+    return True
 
 
 def derive_spec(
@@ -109,6 +121,8 @@ def derive_spec(
     described_by = f"the {beside.CONFIG} beside {source}" if beside else ""
     if code and beside:
         described = beside.told(config or {}, described_by, code)
+    if code:
+        _check_known(shapes, code, layout, source)
     facts = _facts(code, {**described, **said.values}, shapes) if code else {}
     try:
         found = derived_values(
@@ -119,6 +133,12 @@ def derive_spec(
             f"{source} is not a Vision Transformer: a tensor has other axes ({error})"
         ) from error
     draft = said.derived(found | facts, f"the tensors of {source}")
+    for key, value in described.items():
+        if key not in said.values and draft.get(key, value) != value:
+            raise WeightsError(
+                f"{key}={format_value(draft.get(key))} (the tensors of {source}) contradicts {described_by}, "
+                f"which makes it {format_value(value)}: put its own there, or none"
+            )
     draft = draft.derived(described, described_by)
     if code:
         draft = _assumed(draft, code, source, reporter)
@@ -139,7 +159,11 @@ def derive_spec(
             f"{source} has no learned positions, which would tell the image size: {_say('model.image_size=N')}"
         )
     values = {key.removeprefix("model."): value for key, value in draft.values.items()}
-    return validated(ModelSpec, values, {})
+    origins = {key.removeprefix("model."): origin for key, origin in draft.origins.items()}
+    try:
+        return validated(ModelSpec, values, origins)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from error
 
 
 def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "native") -> dict[str, Any]:
@@ -149,10 +173,11 @@ def derived_values(shapes: Shapes, said: Draft, source: str, layout: Layout = "n
         fc1, (_, M) = shapes["blocks.0.mlp.fc1.weight"][0], shapes["blocks.0.mlp.fc2.weight"]
         qkv = shapes["blocks.0.attn.qkv.weight"]
     except KeyError as error:
-        names = "timm's" if layout in ("native", "torch", "jax") else f"{layout}'s"
+        plain = layout in ("native", "torch", "jax")
+        names = "the names of timm, or of another layout that vit reads" if plain else f"{layout}'s names"
         raise WeightsError(
-            f"{source} is not a Vision Transformer with {names} names: {error} is missing; "
-            f"it holds {', '.join(list(shapes)[:4]) or 'nothing known'}, ..."
+            f"{source} is not a Vision Transformer with {names}: {error} is missing; "
+            f"it holds {', '.join(list(shapes)[:4]) or 'nothing'}{', ...' if len(shapes) > 4 else ''}"
         ) from error
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
     gated = fc1 == 2 * M
@@ -195,6 +220,18 @@ def _final(shapes: Shapes, said: Draft) -> str:
     there = [final for final, name in names.items() if name in shapes]
     given = said.get("model.norm.final")
     return str(given) if given in there else there[0] if there else "none"
+
+
+def _check_known(shapes: Shapes, code: Code, layout: Layout, source: str) -> None:
+    """Checks, before anything is assumed or asked for, that a code has all tensors of a file."""
+    unknown = [name for name in shapes if not code.has(name)]
+    for name in unknown:
+        if what := code.lacks(name):
+            raise WeightsError(f"{source} has {what} ({name}), which vit has not")
+    if unknown:
+        parts = "; ".join(f"{name} is not part of this model" for name in unknown[:3])
+        more = f" (and {len(unknown) - 3} more)" if len(unknown) > 3 else ""
+        raise WeightsError(f"{source} is not a model that vit knows as {layout}: {parts}{more}")
 
 
 def _adapters(shapes: Shapes, said: Draft, source: str) -> dict[str, Any]:
@@ -250,11 +287,9 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
         return {"model.pool": "map"}
     if features == 2 * values["model.embed_dim"]:
         return {"model.pool": "cls_mean"}
-    if said.get("model.pool") is not None:
-        return {}
-    # As timm: the norm after pooling goes with the mean over patches.
+    # As timm: the norm after pooling goes with the mean over patches. A class token alone decides nothing.
     mean = not values["model.tokens.class_token"] or values["model.norm.final"] == "after_pool"
-    return {"model.pool": "mean" if mean else "cls"}
+    return {"model.pool": "mean"} if mean and said.get("model.pool") is None else {}
 
 
 def _usual_heads(width: int) -> int:

@@ -138,9 +138,10 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            length = int.from_bytes(file.read(8), "little")
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
             if not 2 <= length <= min(size - 8, _MAX_HEADER):
-                raise ValueError("an empty file" if not size else "no safetensors header at its start")
+                raise ValueError(_other(start, length, size))
             entries = json.loads(file.read(length), object_pairs_hook=_without_twins)
         metadata = entries.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
@@ -213,6 +214,21 @@ def _card(metadata: Mapping[str, str], path: Path) -> Card:
             f"{path} has damaged metadata: {len(card.classes)} class names for {card.spec.num_classes} classes"
         )
     return card
+
+
+def _other(start: bytes, length: int, size: int) -> str:
+    """Returns what a file is whose first bytes are not the length of a header."""
+    if not size:
+        return "an empty file"
+    if start.startswith(b"version "):
+        return "it is a pointer of Git LFS to the file; fetch that with git lfs pull"
+    if start.lstrip().startswith(b"<"):
+        return "it is a web page"
+    if start[0] == 0x80 and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "it is a pickle, and loading it could run code; save the state dict with torch.save"
+    if _MAX_HEADER < length <= size - 8:
+        return f"a header of {length:,} bytes; vit reads {_MAX_HEADER:,}"
+    return "no safetensors header at its start"
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

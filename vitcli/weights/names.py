@@ -12,7 +12,7 @@ origin-*   as in the code of the write-ups that the project grew from (`vitcli.w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import get_args
 
@@ -49,7 +49,7 @@ def detect(header: Header) -> Layout:
     for layout in LAYOUTS:
         if any(code.recognises(header.shapes) for code in CODES.get(layout, ())):
             return layout
-    if any("/" in name for name in header.shapes):
+    if any("/" in name for name in header.shapes) and not is_timms(header.shapes):
         return "jax"
     if "vit.schema" in header.metadata:
         return "timm" if header.metadata.get("vit.layout") == "timm" else "native"
@@ -79,7 +79,7 @@ def code_for(spec: ModelSpec, layout: str) -> Code | None:
     found = [(code.differences(spec), code) for code in reversed(CODES[layout])]
     differences, code = min(found, key=lambda pair: len(pair[0]))
     if differences:
-        raise WeightsError(f"{layout} cannot hold this model: {differences[0]}")
+        raise _cannot(layout, differences)
     return code
 
 
@@ -97,11 +97,16 @@ def places(
     rule: Callable[[Parameter], tuple[Place, ...]]
     if code is not None:
         if differences := code.differences(spec):
-            raise WeightsError(f"{layout} cannot hold this model: {differences[0]}")
+            raise _cannot(layout, differences)
         rule = partial(code.places, heads=spec.num_heads, there=names or ())
     else:
         rule = _jax if layout == "jax" else _same
     return {name: rule(parameter) for name, parameter in parameter_table(spec).items()}
+
+
+def _cannot(layout: str, differences: Sequence[str]) -> WeightsError:
+    more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+    return WeightsError(f"{layout} cannot hold this model: {'; '.join(differences[:3])}{more}")
 
 
 def file_shapes(spec: ModelSpec, layout: Layout, names: Collection[str] | None = None) -> dict[str, Shape]:
@@ -119,9 +124,6 @@ def check_file(header: Header, spec: ModelSpec, layout: Layout) -> list[str]:
     others = [name for name in header.shapes if code and name not in expected]
     spare = [name for name in others if code and name in code.spare(spec)]
     dropped = [name for name in others if code and code.drops(name)]
-    for name in others:
-        if code and (what := code.lacks(name)):
-            raise WeightsError(f"{header.path} has {what} ({name}), which vit has not")
     kept = {name: shape for name, shape in header.shapes.items() if name not in {*spare, *dropped}}
     check_tensors(kept, expected, header.path)
     return [] if header.card else dropped  # what we write ourselves is no news

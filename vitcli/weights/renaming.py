@@ -186,6 +186,10 @@ class Code:
         """Returns what a tensor of its files is that vit has not, or None of any other."""
         return next((what for pattern, what in self.lacking.items() if re.fullmatch(pattern, name)), None)
 
+    def has(self, name: str) -> bool:
+        """Returns whether a tensor of that name may be in its files, whatever the model."""
+        return self.drops(name) or any(tensor.block(name) is not None for tensor in self.tensors.values())
+
     def places(self, parameter: Parameter, heads: int, there: Collection[str] = ()) -> tuple[Place, ...]:
         """Returns where a native tensor of a model with so many heads stands, in a file with the names `there`."""
         template, block = _template(parameter.name)

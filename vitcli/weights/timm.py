@@ -80,6 +80,7 @@ def _code(*, distilled: bool) -> Code:
         facts={
             "norm.eps": 1e-6,
             "mlp.activation": "gelu",
+            "pool": "cls",
             **({"head.distilled": True, "tokens.registers": 1} if distilled else {}),
         },
         free=(*_FREE, *(() if distilled else single)),

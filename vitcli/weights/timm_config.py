@@ -18,13 +18,17 @@ from vitcli.core.recipe import Interpolation
 from vitcli.core.reporter import Reporter
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.config import CONFIG as CONFIG
-from vitcli.weights.config import read_json
+from vitcli.weights.config import read_json, side
 from vitcli.weights.header import Card, Preprocess
 from vitcli.weights.renaming import Code
 
 # Families whose blocks are those of `VisionTransformer`; of them some have its names and another function.
 _FAMILIES = r"^(vit|deit3?|flexivit|eva_large|test_vit2?)(_|$)"
-_OTHERWISE = r"_rpn_|^vit_relpos|^vit_srelpos"
+# Rotary ones (of module `eva`) and relative ones may have no tensor of their own, so that the name alone tells.
+_OTHERWISE = (
+    r"_rpn_|_s?relpos|_rope_|_pe_(core|lang|spatial)_|_dinov3|_lingbot|_sapiens|_r(esnet)?\d*d?_|_mci_|_xp_|"
+    r"_\d+x2_|_(pw|dpw|dw)ee_|_dlittle_"
+)
 # Architectures by a part of their names, the first that fits: `num_heads` of their registration.
 _HEADS = (
     (r"base_patch16_gap_224|giantopt|gigantic|so400m|large|huge|intern300m", 16),
@@ -52,6 +56,18 @@ _KNOWN = re.compile(
     r"pos_drop_rate|patch_drop_rate|proj_drop_rate|attn_drop_rate|drop_path_rate|weight_init|fix_init|num_heads|"
     r"act_layer|norm_layer|global_pool|pool_include_prefix|no_embed_class|pos_embed|pretrained_strict)"
 )
+# Those that tensors tell too, and the keys of the spec with which they must agree.
+_SAME = {
+    "patch_size": "model.patch_size",
+    "in_chans": "model.in_channels",
+    "num_classes": "model.num_classes",
+    "embed_dim": "model.embed_dim",
+    "depth": "model.depth",
+    "class_token": "model.tokens.class_token",
+    "qkv_bias": "model.attention.qkv_bias",
+    "qk_norm": "model.attention.qk_norm",
+    "pre_norm": "model.norm.before_blocks",
+}
 _FILTERS: dict[str, Interpolation] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 
@@ -70,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not re.search(_FAMILIES, name) or re.search(_OTHERWISE, name):
         raise WeightsError(
             f"{folder / CONFIG} is of timm's architecture '{name}'; vit reads vit_*, deit_*, deit3_* and flexivit_*, "
-            f"with pre-norm blocks and absolute positions"
+            f"where blocks are plain pre-norm ones, positions absolute, and patches go through one convolution"
         )
     parts = (config.get("model_args") or {}, config["pretrained_cfg"])
     if not all(isinstance(part, dict) for part in parts):
@@ -92,6 +108,11 @@ def told(config: Mapping[str, Any], source: str, code: Code) -> dict[str, Any]:
     arguments = {key: value for key, value in config["model_args"].items() if value is not None}
     clip = "clip" in name and "siglip" not in name
     values: dict[str, Any] = {"model.norm.eps": 1e-5 if clip else 1e-6}
+    values |= {ours: side(arguments[theirs]) for theirs, ours in _SAME.items() if theirs in arguments}
+    size, patch = side(arguments.get("img_size")), values.get("model.patch_size")
+    if size is not None and isinstance(patch, int) and patch > 0:
+        # What is left over beside the last patch is not seen.
+        values["model.image_size"] = size // patch * patch if isinstance(size, int) else size
     for key, value in arguments.items():
         if value and not _KNOWN.fullmatch(key):
             raise WeightsError(f"{source} has model_args.{key} {value!r}, which vit has not")
