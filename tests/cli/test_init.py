@@ -331,6 +331,7 @@ def test_convert_writes_other_sizes(start: Path, tmp_path: Path) -> None:
         (("--adapt", "model.depth=2"), "model.depth cannot be adapted"),
         (("--adapt", "model.image_size=9"), "image_size=9 is not a multiple of patch_size=4"),
         (("--resample", "nearest"), 'resample="nearest" is not one of'),
+        (("--resample", "dinov2"), "--resample dinov2 says how sizes change, and none does; add --adapt"),
         (("model.image_size=12",), "model.image_size=12 (command line) contradicts"),
     ):
         said = here("convert", "weights", start, tmp_path / "other.safetensors", *wrong)

@@ -231,5 +231,5 @@ def test_no_pytorch_file_is_written_without_pytorch(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(registry, "installed", lambda name: name != "torch")
     result = here("convert", "weights", weights_file(tmp_path / "a.safetensors"), tmp_path / "b.pth")
     assert (result.code, len(result.err.splitlines())) == (2, 1)
-    assert f"{tmp_path / 'b.pth'} is to be a PyTorch file" in result.err
+    assert f"{tmp_path / 'b.pth'} is a PyTorch file, which PyTorch must write" in result.err
     assert "pip install 'vitcli[torch]'" in result.err

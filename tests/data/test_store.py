@@ -33,7 +33,7 @@ from vitcli.data.store import SquareStore, StreamStore
 @pytest.mark.parametrize("fit", ["crop", "squash"])
 def test_a_square_store_holds_the_decoded_images(examples: Examples, fit: Any) -> None:
     store = opened(examples, fit=fit, cache_size=17)
-    geometry = Geometry(fit=fit, size=17, channels=3)
+    geometry = Geometry(fit=fit, size=17, channels=3, inner=15)
     expected = np.stack([decode(Path(str(path)), geometry) for path in examples.images])
     assert len(store) == 4
     np.testing.assert_array_equal(every(store), expected)

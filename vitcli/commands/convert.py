@@ -57,11 +57,11 @@ Adapt = Annotated[
     ),
 ]
 Resample = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--resample",
         help="Positions and patches of another size as in timm, huggingface, torchvision, google, big_vision, "
-        "dinov2, dinov2-registers; or bilinear.",
+        "dinov2, dinov2-registers; or bilinear. None: timm.",
     ),
 ]
 HelpLayout = Annotated[
@@ -97,7 +97,7 @@ def weights(
     layout: From = None,
     to: To = "native",
     adapt: Adapt = None,
-    resample: Resample = "timm",
+    resample: Resample = None,
     help_layout: HelpLayout = None,
     verify: Verify = False,
     merge: Merge = False,

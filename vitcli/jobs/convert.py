@@ -70,7 +70,7 @@ def convert(
     to: str = "native",
     overrides: Sequence[str] = (),
     adaptations: Sequence[str] = (),
-    resample: str = "timm",
+    resample: str | None = None,
     verify: bool = False,
     merge: bool = False,
     base: str | Path | None = None,
@@ -90,7 +90,7 @@ def convert(
         overrides: `model.key=value` for what a file without vit's metadata does not say.
         adaptations: `model.key=value` for what is to be otherwise in the target: the image size, the patch size,
             the channels.
-        resample: how, one of `vitcli.core.initial.Resample`.
+        resample: how, one of `vitcli.core.initial.Resample`; none: as timm does.
         verify: whether to run both files on every engine that is installed, and on the library whose layout a file
             has, where that is installed.
         merge: adds low-rank adapters to the kernels that they stand beside.
@@ -109,6 +109,11 @@ def convert(
     into = _layout("--to", "native" if to_peft else to)
     given = None if layout is None else _layout("--from", layout)
     target, base = Path(target), Path(base) if base is not None else None
+    init = validated(InitSpec, {"resample": resample or "timm"}, {})
+    if resample and not adaptations:
+        raise RequestError(
+            f"--resample {resample} says how sizes change, and none does; add --adapt model.image_size=N"
+        )
     _check_target(target)
     path = find(source, reporter)
     check_other(target, path)
@@ -116,7 +121,6 @@ def convert(
     if file.adapter is not None and not merge:
         return _carried(file.adapter, target, to, to_peft)
     _check_adapters(file, to_peft, merge, base)
-    init = validated(InitSpec, {"resample": resample}, {})
     card = adapted_card(file.card, adaptations)
     written = replace(card, spec=plain(card.spec), base=None) if merge else card
     file_shapes(written.spec, into)  # refused before any value is read

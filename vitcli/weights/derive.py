@@ -144,7 +144,7 @@ def derive_spec(
         draft = _assumed(draft, code, source, reporter)
     if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
         reporter.note(
-            f"{source} does not say how many heads it has: {heads} are assumed, as is usual for its width; "
+            f"{source} does not say how many heads it has: {heads} {'is' if heads == 1 else 'are'} assumed, as is usual for its width; "
             f"if it has others, say model.num_heads=N"
         )
         draft = draft.derived({"model.num_heads": heads}, "the usual number of heads")
