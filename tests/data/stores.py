@@ -52,6 +52,10 @@ def part(examples: Examples, reporter: Reporter | None = None, **options: Any) -
     return open_parts(dataset, made, reporter or Silent(), ("train",), training=training)["train"]
 
 
+def noise(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(height).integers(0, 256, (height, width, channels), np.uint8)
+
+
 def short_side(path: Any, size: int, channels: int) -> NDArray[np.uint8]:
     return decode(Path(str(path)), Geometry(fit="aspect", size=size, channels=channels))
 

@@ -291,7 +291,7 @@ def test_the_usual_number_of_heads_is_assumed_and_said(width: int, heads: int) -
     notes = Notes()
     assert derive_spec(shapes, [], "a.pth", reporter=notes).num_heads == heads
     assert notes.told == [
-        f"a.pth does not say how many heads it has: {heads} are assumed, as is usual for its width; "
+        f"a.pth does not say how many heads it has: model.num_heads={heads} assumed, as is usual for its width; "
         "if it has others, say model.num_heads=N"
     ]
     notes.told.clear()

@@ -142,18 +142,9 @@ def derive_spec(
     draft = draft.derived(described, described_by)
     if code:
         draft = _assumed(draft, code, source, reporter)
-    if "model.num_heads" not in draft.values and (heads := _usual_heads(found["model.embed_dim"])):
-        reporter.note(
-            f"{source} does not say how many heads it has: {heads} {'is' if heads == 1 else 'are'} assumed, as is usual for its width; "
-            f"if it has others, say model.num_heads=N"
-        )
-        draft = draft.derived({"model.num_heads": heads}, "the usual number of heads")
     if "model.num_heads" not in draft.values:
-        known = ", ".join(str(h) for h in range(1, 33) if found["model.embed_dim"] % h == 0)
-        raise WeightsError(
-            f"{source} does not say how many heads it has, and shapes cannot: "
-            f"{_say(f'model.num_heads=N (N one of {known})')}"
-        )
+        heads = _usual_heads(found["model.embed_dim"], source, reporter)
+        draft = draft.derived({"model.num_heads": heads}, "the usual number of heads")
     if "model.image_size" not in draft.values:
         raise WeightsError(
             f"{source} has no learned positions, which would tell the image size: {_say('model.image_size=N')}"
@@ -292,10 +283,25 @@ def _pool(shapes: Shapes, values: Mapping[str, Any], said: Draft) -> dict[str, A
     return {"model.pool": "mean"} if mean and said.get("model.pool") is None else {}
 
 
-def _usual_heads(width: int) -> int:
-    """Returns how many heads models of a width have: published ones, else heads of 64 features, else 0."""
-    known = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()} | _HEADS
-    return known.get(width, width // 64 if width % 64 == 0 else 0)
+def _usual_heads(width: int, source: str, reporter: Reporter) -> int:
+    """Returns the heads of published models of a width, else those of 64 features, and tells that they are assumed.
+
+    Raises:
+        WeightsError: no width of theirs is usual.
+    """
+    published = {embed_dim: num_heads for embed_dim, _, num_heads, _ in VARIANTS.values()} | _HEADS
+    heads = published.get(width, width // 64 if width % 64 == 0 else 0)
+    if not heads:
+        possible = ", ".join(str(h) for h in range(1, 33) if width % h == 0)
+        raise WeightsError(
+            f"{source} does not say how many heads it has, and shapes cannot: "
+            f"{_say(f'model.num_heads=N (N one of {possible})')}"
+        )
+    reporter.note(
+        f"{source} does not say how many heads it has: model.num_heads={heads} assumed, as is usual for its width; "
+        f"if it has others, say model.num_heads=N"
+    )
+    return heads
 
 
 def _said(assignments: Sequence[str] | Draft) -> Draft:
