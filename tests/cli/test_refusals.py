@@ -227,6 +227,12 @@ def _assert_refused(result: Result, parts: tuple[str, ...]) -> None:
         assert part in result.errors[0]
 
 
+def test_what_cannot_be_written_is_told_by_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / f"{'long' * 60}.safetensors"
+    result = here("convert", "weights", weights_file(tmp_path / "a.safetensors"), target)
+    assert (result.code, result.errors) == (1, [f"error: cannot write {target} (0.0 MB): File name too long"])
+
+
 def test_no_pytorch_file_is_written_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "installed", lambda name: name != "torch")
     result = here("convert", "weights", weights_file(tmp_path / "a.safetensors"), tmp_path / "b.pth")

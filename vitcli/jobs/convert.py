@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitcli.core import registry
 from vitcli.core.draft import validated
-from vitcli.core.errors import RequestError, VerificationError, nearest
+from vitcli.core.errors import RequestError, VerificationError, VitError, nearest
 from vitcli.core.initial import InitSpec
 from vitcli.core.reporter import Reporter, Silent
 from vitcli.core.targets import check_other, check_place
@@ -183,12 +183,16 @@ def _carry(
 
 @contextmanager
 def _unverified(target: Path) -> Iterator[Path]:
-    """Yields the name under which a file stands until it is verified, and leaves nothing there."""
+    """Yields the name under which a file stands until it is verified; leaves nothing there, and never tells it."""
     path = target.with_name(f".{target.stem}.unverified{target.suffix}")
     try:
         yield path
+    except VitError as error:
+        error.args = (str(error).replace(str(path), str(target)),)
+        raise
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, it cannot be removed
+            path.unlink()
 
 
 def _judge(
