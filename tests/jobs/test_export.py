@@ -71,8 +71,8 @@ def card_of(spec: ModelSpec) -> Card:
     seen = Preprocess(
         fit="crop",
         size=spec.image_size + 2,
-        mean=(0.41, 0.52, 0.63)[:channels],
-        std=(0.21, 0.32, 0.13)[:channels],
+        mean=(0.41, 0.52, 0.63, 0.37, 0.48)[:channels],
+        std=(0.21, 0.32, 0.13, 0.24, 0.35)[:channels],
     )
     classes = tuple(f"été {number}" for number in range(spec.num_classes))
     return Card(spec=spec, classes=classes, preprocess=seen, source="photos")
