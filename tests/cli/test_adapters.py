@@ -135,7 +135,7 @@ def test_peft_adapters_predict_too(tmp_path: Path) -> None:
     base, adapter, whole = files(tmp_path, SPEC)
     (tmp_path / "peft").mkdir()
     target = tmp_path / "peft" / "adapter_model.safetensors"
-    said = convert(adapter, target, "--to", "peft")
+    said = convert(adapter, target.parent, "--to", "peft")
     assert said.code == 0, said.err
     assert "adapter -> peft" in said.out
     assert "tensors alone" in said.out

@@ -26,7 +26,7 @@ from vitcli.weights.header import Card, Layout
 from vitcli.weights.layouts import from_native, to_native
 from vitcli.weights.lora import merged, plain
 from vitcli.weights.names import LAYOUTS, file_shapes
-from vitcli.weights.peft import PEFT_LAYOUTS, PeftLayout
+from vitcli.weights.peft import MODEL, PEFT_LAYOUTS, PeftLayout
 
 # A merged kernel is rounded once more than the kernel and the adapter that it is the sum of.
 MERGED = 1e-5
@@ -84,7 +84,7 @@ def convert(
 
     Args:
         source: a weights file, a run folder, or a name that `find` knows; or an adapter of ours or of PEFT's.
-        target: the file to write, `.safetensors`, `.pth` or `.npz`; it must not be the source.
+        target: the file to write, `.safetensors`, `.pth` or `.npz`, or for PEFT its folder; it must not be the source.
         layout: of the source; none: detected by its content.
         to: one of `LAYOUTS`; of an adapter that stays one `native` or one of `PEFT_LAYOUTS`.
         overrides: `model.key=value` for what a file without vit's metadata does not say.
@@ -114,6 +114,8 @@ def convert(
         raise RequestError(
             f"--resample {resample} says how sizes change, and none does; add --adapt model.image_size=N"
         )
+    if to_peft and not target.suffix:
+        target = target / MODEL
     _check_target(target)
     path = find(source, reporter)
     check_other(target, path)
