@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -329,6 +330,22 @@ def test_summary_of_a_foreign_file(kind: str, told: list[str], following: str, t
     said = here("summary", path, *told)
     assert said.code == 0, said.err
     assert said.err.splitlines()[-1] == f"next: {following.format(path)}"
+
+
+@pytest.mark.parametrize("kind", ["google", "timm", "state dict"])
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "without"])
+def test_a_file_is_known_by_its_content(kind: str, name: str, tmp_path: Path) -> None:
+    if kind == "state dict":
+        spec = tiny_recipe().model.model_copy(update={"embed_dim": 64, "num_heads": 1})  # as is assumed
+        torch.save(
+            {key: torch.tensor(value) for key, value in initial_weights(spec, 0).items()}, tmp_path / name
+        )
+    else:
+        KINDS[kind].write(tmp_path).rename(tmp_path / name)
+    for command in (("predict", image(tmp_path / "a.png"), "--weights"), ("weights", "info"), ("summary",)):
+        said = here(*command, tmp_path / name)
+        assert (said.code, said.errors) == (0, []), said.err
+        assert said.err.splitlines()[-1].startswith("next: vit ")
 
 
 def test_what_follows_a_model_without_classifier(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +97,10 @@ def says_its_data(weights: str | None) -> bool:
     """Whether weights that are at hand say what they were trained on, as runs (none: the newest) do."""
     if weights is None:
         return True
-    path = weights_of(Path(weights)) if os.path.exists(weights) else None
-    card = read_header(path).card if path is not None and path.suffix == ".safetensors" else None
+    try:
+        card = read_header(weights_of(Path(weights))).card
+    except WeightsError:  # a published name, or a file that holds tensors alone
+        return False
     return card is not None and bool(card.source)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitcli.core import recipes
 from vitcli.core.cost import (
     Layer,
     TorchinfoCount,
@@ -16,6 +17,7 @@ from vitcli.core.cost import (
     training_bytes,
 )
 from vitcli.core.draft import Draft, override, resolve
+from vitcli.core.errors import WeightsError
 from vitcli.core.parameters import count
 from vitcli.core.recipe import Recipe
 from vitcli.core.reporter import Reporter, Silent
@@ -70,7 +72,7 @@ def summarise(
     """
     if name.partition("/")[0] in VARIANTS:
         recipe = _variant(name, overrides)
-    elif name.endswith(WEIGHTS) or Path(name).is_dir():
+    elif name not in recipes.names() and (name.endswith(WEIGHTS) or _is_model(Path(name))):
         recipe = None
     else:
         recipe = provisional(recipe_draft(name, overrides))
@@ -95,6 +97,11 @@ def summarise(
     )
 
 
+def _is_model(path: Path) -> bool:
+    """Whether something is there that is no recipe; a weights file may have any name."""
+    return path.is_dir() or (path.is_file() and path.suffix != ".toml")
+
+
 def _variant(name: str, overrides: Sequence[str]) -> Recipe:
     """Returns a recipe around a variant: ImageNet's image size and classes, where nothing else is said."""
     start = Draft(
@@ -105,10 +112,12 @@ def _variant(name: str, overrides: Sequence[str]) -> Recipe:
 
 def _file_spec(name: str, overrides: Sequence[str], reporter: Reporter | None) -> ModelSpec:
     path, reporter = weights_of(Path(name)), reporter or Silent()
-    if path.suffix == ".safetensors":
-        header, _ = with_current_names(read_header(path), reporter)
-    else:
+    try:
+        header = read_header(path)
+    except WeightsError:  # another kind of file, or a damaged one, which is told there
         from vitcli.jobs.tensors import open_tensors  # the first that needs an array library
 
         header, _ = open_tensors(path, reporter)
+    else:
+        header, _ = with_current_names(header, reporter)
     return describe(header, detect(header), overrides, reporter).spec
