@@ -90,10 +90,8 @@ def _transformers(folder: Path, spec: ModelSpec) -> Callable[[Tensor], Tensor]:
         kind = transformers.AutoModel
         if config.model_type in ("vit", "deit"):  # a pooler that the file has not would be drawn at random
             options["add_pooling_layer"] = spec.head.pre_logits is not None
-        if (
-            config.model_type == "vit_mae"
-        ):  # all patches are seen, in an order that the class token does not see
-            config.mask_ratio = 0.0
+        if config.model_type == "vit_mae":
+            config.mask_ratio = 0.0  # all patches are seen; their order does not matter to the class token
     model, report = kind.from_pretrained(folder, config=config, output_loading_info=True, **options)
     if report["missing_keys"]:
         raise ValueError(f"it misses {sorted(report['missing_keys'])[0]}")

@@ -33,7 +33,10 @@ Source = Annotated[
     typer.Argument(metavar="SRC", help="A run, a weights file in any layout, or a published name."),
 ]
 Target = Annotated[
-    Path, typer.Argument(metavar="DST", help="The file to write: .safetensors, .pth, .pt or .npz.")
+    Path,
+    typer.Argument(
+        metavar="DST", help="The file to write: .safetensors, .pth, .pt or .npz; of --to peft its folder."
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[model.key=value ...]", help="What the file cannot say.")
