@@ -96,8 +96,9 @@ def _unread(path: Path, error: Exception) -> WeightsError:
             f"{path} holds Python objects, not tensors alone, and loading them could run code; save the state dict: "
             f"torch.save(model.state_dict(), '{path.name}')"
         )
-    # An offset beyond the end is to the system an invalid argument.
-    why = "cut short or damaged" if isinstance(error, OSError) else reason(error)
+    # An offset beyond the end is to the system an invalid argument; an archive's list of members is its last part.
+    cut = isinstance(error, OSError) or "zip archive" in str(error)
+    why = "cut short or damaged" if cut else reason(error)
     return WeightsError(f"{path} is not a whole PyTorch file: {why}")
 
 

@@ -175,7 +175,8 @@ def test_a_configuration_that_contradicts_the_tensors_is_refused(
     assert open_weights(tmp_path / "model.safetensors").card.spec.image_size == 40
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": arguments | {argument: value}}))
     with pytest.raises(
-        VitError, match=rf"model.{key}=.* \(the tensors of .*contradicts the config.json beside"
+        VitError,
+        match=rf"model.{key}=.* \(the tensors of .*contradicts the config.json beside .*: put its own there, or none",
     ):
         open_weights(tmp_path / "model.safetensors")
     heads = json.dumps(config | {"model_args": arguments | {"num_heads": 5}})

@@ -9,6 +9,7 @@ import pytest
 
 from tests.models import OPTIONS, random_weights, spec_of
 from tests.weights.specs import random_spec
+from vitcli.core.errors import WeightsError
 from vitcli.core.parameters import parameter_table
 from vitcli.core.spec import ModelSpec
 from vitcli.weights.header import Header, Layout
@@ -125,3 +126,13 @@ def test_an_embedding_alone_keeps_its_name() -> None:
     spec = ModelSpec.model_validate(spec_of("standard").model_dump())
     found = places(spec, "jax")
     assert (found["cls_token"][0].name, found["pos_embed"][0].axes) == ("cls_token", (0, 1, 2))
+
+
+def test_what_keeps_a_model_from_a_layout_is_told_together() -> None:
+    """Four differences: three of them, and how many more."""
+    changes = {"pool": "mean_all", "layer_scale": 0.1, "mlp": {"activation": "relu"}, "norm": {"eps": 1e-3}}
+    with pytest.raises(
+        WeightsError, match=r"torchvision cannot hold this model: .* \(and 1 more\)$"
+    ) as refusal:
+        places(spec_of("standard", **changes), "torchvision")
+    assert str(refusal.value).count(", in that code it is ") == 3
